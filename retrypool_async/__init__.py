@@ -1,0 +1,119 @@
+"""Run tasks on workers that each hold an exclusive resource, within everybody's quotas."""
+
+from __future__ import annotations
+
+import logging as _logging
+
+from ._context import TaskContext, current_task
+from ._dead import DeadTask, DeadTasks
+from ._errors import (
+    AttemptTimeout,
+    CostTooLarge,
+    InvariantBroken,
+    NoWorkers,
+    PolicyError,
+    PoolClosed,
+    QueueFull,
+    QueueTimeout,
+    RetryPoolError,
+    SnoozeLimit,
+    TaskTimeout,
+    ThrottleLimit,
+    Unroutable,
+    WorkerCancelled,
+    WorkerLossLimit,
+    WorkerRemoved,
+    WorkerStartFailed,
+)
+from ._handle import TaskHandle
+from ._hooks import AttemptEnded, AttemptFailed, Hooks, Subscription
+from ._moves import Event, TaskMoved, WorkerMoved
+from ._options import SubmitOptions
+from ._pool import Pool
+from ._quota import Bucket, Limiter, Quota, Window
+from ._retry import RetryPolicy
+from ._roster import WorkerRef
+from ._router import Candidate, LeastRecentlyUsed, MostQuota, RoundRobin, Strategy
+from ._snapshot import Snapshot, WorkerSnapshot
+from ._states import (
+    AttemptOutcome,
+    EndReason,
+    FailureAction,
+    TaskState,
+    WorkerState,
+    WorkerWish,
+)
+from ._supervisor import CloseReport, Unfinished
+from ._task import Attempt, Frame, Move, Times
+from ._verdict import Bounce, Discard, Snooze, Throttled, Verdict, WorkerLost
+from ._worker import FunctionWorker, ResourceWorker, ThreadWorker, Worker
+
+__all__ = [
+    "Attempt",
+    "AttemptEnded",
+    "AttemptFailed",
+    "AttemptOutcome",
+    "AttemptTimeout",
+    "Bounce",
+    "Bucket",
+    "Candidate",
+    "CloseReport",
+    "CostTooLarge",
+    "DeadTask",
+    "DeadTasks",
+    "Discard",
+    "EndReason",
+    "Event",
+    "FailureAction",
+    "Frame",
+    "FunctionWorker",
+    "Hooks",
+    "InvariantBroken",
+    "LeastRecentlyUsed",
+    "Limiter",
+    "MostQuota",
+    "Move",
+    "NoWorkers",
+    "PolicyError",
+    "Pool",
+    "PoolClosed",
+    "QueueFull",
+    "QueueTimeout",
+    "Quota",
+    "ResourceWorker",
+    "RetryPolicy",
+    "RetryPoolError",
+    "RoundRobin",
+    "Snapshot",
+    "Snooze",
+    "SnoozeLimit",
+    "Strategy",
+    "SubmitOptions",
+    "Subscription",
+    "TaskContext",
+    "TaskHandle",
+    "TaskMoved",
+    "TaskState",
+    "TaskTimeout",
+    "ThreadWorker",
+    "ThrottleLimit",
+    "Throttled",
+    "Times",
+    "Unfinished",
+    "Unroutable",
+    "Verdict",
+    "Window",
+    "Worker",
+    "WorkerCancelled",
+    "WorkerLossLimit",
+    "WorkerLost",
+    "WorkerMoved",
+    "WorkerRef",
+    "WorkerRemoved",
+    "WorkerSnapshot",
+    "WorkerStartFailed",
+    "WorkerState",
+    "WorkerWish",
+]
+
+_logging.getLogger("retrypool_async").addHandler(_logging.NullHandler())

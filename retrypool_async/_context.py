@@ -1,0 +1,55 @@
+"""What code running inside an attempt may ask about it."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._task import Task
+
+#: The task of the attempt in progress. Set in a copy of the submitter's context, per attempt.
+current: ContextVar[Task | None] = ContextVar("retrypool_async.current", default=None)
+
+
+class TaskContext:
+    """The attempt in progress, as its own code sees it."""
+
+    __slots__ = ("_attempt", "_task")
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._attempt = task.attempt_count + 1
+
+    @property
+    def id(self) -> int:
+        """The id of the task."""
+        return self._task.id
+
+    @property
+    def attempt(self) -> int:
+        """1 for the first attempt. Runs that do not count (throttles) repeat the number."""
+        return self._attempt
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The task's metadata. What is written here shows in the handle and in snapshots."""
+        return self._task.engine.metadata_of(self._task)  # type: ignore[no-any-return]
+
+    def remaining(self) -> float | None:
+        """Seconds until this attempt is cut off, None when it has no limit."""
+        return self._task.engine.remaining(self._task)  # type: ignore[no-any-return]
+
+
+def current_task() -> TaskContext:
+    """Return the attempt that the calling code belongs to.
+
+    Works in `run` and in everything it calls or starts, since it travels with the context.
+
+    Raises:
+        LookupError: the calling code does not run inside an attempt.
+    """
+    task = current.get()
+    if task is None:
+        raise LookupError("current_task() was called outside an attempt")
+    return TaskContext(task)

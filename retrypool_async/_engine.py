@@ -1,0 +1,564 @@
+"""The engine: the only caller of the ledger, and the only reader of the clock.
+
+Everything that happens (a submit, the end of an attempt, a timer, an operator's command) is one
+step of the ledger, after which the engine carries out what the ledger left in its outbox.
+Nothing polls: one timer is armed, for the earliest time at which anything falls due.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from ._dead import DeadTask, DeadTasks
+from ._errors import PoolClosed
+from ._hooks import Hooks, Observers, Subscription
+from ._judge import Judge
+from ._ledger import Effect, Ledger
+from ._moves import Event, TaskMoved
+from ._runner import without_own_frames
+from ._snapshot import Snapshot, take_snapshot
+from ._states import (
+    FINAL_STATES,
+    AttemptOutcome,
+    Order,
+    Stop,
+    TaskState,
+    WorkerState,
+)
+from ._task import Attempt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ._handle import TaskHandle
+    from ._quota import Quota
+    from ._ready import RouteKey
+    from ._retry import RetryPolicy
+    from ._roster import WorkerRecord
+    from ._router import Strategy
+    from ._settings import Settings
+    from ._task import Task
+
+logger = logging.getLogger("retrypool_async")
+
+#: No-op attempts that all workers together may make in one turn of the loop.
+ATTEMPTS_PER_TURN = 256
+
+
+class Engine:
+    """Makes things happen, for one run of one pool on one event loop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        strategy: Strategy,
+        retry: RetryPolicy,
+        hooks: Hooks,
+        metadata: dict[str, Any],
+        quotas: tuple[Quota, ...],
+        resubmit: Callable[[DeadTask], TaskHandle[Any]],
+        pool: object,
+    ) -> None:
+        self.settings = settings
+        self.ledger = Ledger(settings, strategy)
+        self.retry = retry
+        self.hooks = hooks
+        self.observers = Observers(hooks, settings.hook_timeout)
+        self.dead = DeadTasks(settings.dead_limit, resubmit)
+        self.quotas = quotas
+        self._metadata = metadata
+        self._judge = Judge(settings, self.ledger, hooks, pool)
+        #: Set while tasks are taken.
+        self.open = False
+        #: The loop it runs on; bound by `start`, for good.
+        self.loop: asyncio.AbstractEventLoop = None  # type: ignore[assignment]
+        self._time: Callable[[], float] = None  # type: ignore[assignment]
+        self._timer: asyncio.TimerHandle | None = None
+        self._armed_at = inf
+        #: The latest time a timer was due. A loop whose clock is coarse may fire early by its
+        #: own reading; time never goes back for the ledger.
+        self._not_before = -inf
+        self._conditions: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+        self._reached: dict[Task, list[tuple[TaskState, asyncio.Future[bool]]]] = {}
+        self.stuck_workers: set[str] = set()
+        self.failed_teardowns: list[tuple[str, BaseException]] = []
+        # What runners read of their desk.
+        self.slice = ATTEMPTS_PER_TURN
+        self.stop_grace = settings.stop_grace
+        self.start_timeout = settings.start_timeout
+        self.stop_timeout = settings.stop_timeout
+        self.ending_check: Callable[[], bool] = lambda: False
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Bind to the running loop."""
+        self.loop = loop
+        self._time = loop.time
+        self.hooks.attach(self._watch)
+        self.open = True
+
+    def _watch(self) -> None:
+        self.ledger.observed = bool(
+            self.hooks.watching or self.observers.subscriptions or self._reached
+        )
+
+    # -- time ----------------------------------------------------------------------------------
+
+    def now(self) -> float:
+        """The time that the books go by."""
+        if self._time is None:
+            return 0.0
+        now = self._time()
+        return now if now > self._not_before else self._not_before
+
+    def _arm(self) -> None:
+        when = self.ledger.agenda.next_at
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._armed_at = when
+        if when != inf:
+            self._timer = self.loop.call_at(when, self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        self._not_before = max(self._not_before, self._armed_at)
+        self._armed_at = inf
+        self.ledger.tick(self.now())
+        self.carry_out()
+
+    def carry_out(self) -> None:
+        """Do what the ledger has left in its outbox, and see to the timer and to who waits."""
+        ledger = self.ledger
+        outbox = ledger.outbox
+        while outbox:  # taken out one by one: hooks and callbacks may lead back into this loop
+            effect, subject, detail = outbox.popleft()
+            if effect is Effect.ASSIGN or effect is Effect.ORDER:
+                subject.runner.deliver(detail)
+            elif effect is Effect.SETTLED:
+                self._settled(subject)
+            elif effect is Effect.EVENT:
+                self._tell(subject)
+            elif effect is Effect.INTERRUPT:
+                subject.runner.interrupt()
+            elif effect is Effect.OVERDUE:
+                # Not at once: an attempt that ended at this very instant counts as in time, and
+                # its wake-up may be behind this timer in the same turn of the loop.
+                self.loop.call_soon(self._cut_off, subject, detail)
+            elif effect is Effect.STUCK:
+                self._stuck(subject)
+            else:
+                self._resize()
+        if ledger.agenda.next_at < self._armed_at:
+            self._arm()
+        if self._conditions:
+            self._check_conditions()
+        if self.settings.debug:
+            ledger.check()
+
+    def _resize(self) -> None:
+        self.slice = max(1, ATTEMPTS_PER_TURN // max(1, len(self.ledger.roster.workers)))
+
+    # -- submitting ----------------------------------------------------------------------------
+
+    def submit(self, task: Task, key: RouteKey) -> None:
+        """Hand a new task to the ledger. Raises what that raises."""
+        ledger = self.ledger
+        ledger.submit(task, key, task.submitted_at)
+        if task.options.on_queued is not None:
+            self.observers.call("on_queued", task.options.on_queued, task, task.context)
+        if ledger.outbox or ledger.agenda.next_at < self._armed_at:
+            self.carry_out()
+
+    # -- what runners report -------------------------------------------------------------------
+
+    @property
+    def ending(self) -> bool:
+        """True once the event loop, not the pool, is putting an end to everything."""
+        return self.ending_check()
+
+    def opened(self, record: WorkerRecord, error: BaseException | None) -> None:
+        self.ledger.opened(record, error, self.now())
+        self._resize()
+        self.carry_out()
+
+    def begin(self, record: WorkerRecord, task: Task) -> bool:
+        now = self._time()
+        if now < self._not_before:
+            now = self._not_before
+        ledger = self.ledger
+        if not ledger.begin(record, task, now):
+            return False
+        if task.options.on_running is not None:
+            self.observers.call("on_running", task.options.on_running, task, task.context)
+        if ledger.outbox or ledger.agenda.next_at < self._armed_at:
+            self.carry_out()
+        # A callback may have withdrawn the task.
+        return record.task is task
+
+    def succeeded(self, record: WorkerRecord, task: Task, value: Any) -> Task | None:
+        now = self._time()
+        if now < self._not_before:
+            now = self._not_before
+        ledger = self.ledger
+        if record.task is not task:
+            return self._late(record, now)
+        following = ledger.succeed(record, task, value, now)
+        if task.waiters is not None:
+            self._wake(task)
+        if ledger.outbox or self._conditions:
+            self.carry_out()
+        elif ledger.agenda.next_at < self._armed_at:
+            self._arm()
+        if task.callbacks is not None or task.options.on_done is not None:
+            self._call_back(task)
+        task.context = None
+        return following
+
+    def failed(self, record: WorkerRecord, task: Task, error: BaseException) -> Task | None:
+        now = self.now()
+        ledger = self.ledger
+        if record.task is not task:
+            return self._late(record, now)
+        if record.stop is not None or (
+            isinstance(error, asyncio.CancelledError) and self.ending
+        ):
+            ruling = ledger.stopped_ruling(task, record.stop)
+        else:
+            error = without_own_frames(error)
+            ruling = self._judge.rule(task, record, error, self._policy(task), now)
+            self._log_failure(task, record, ruling)
+        following = ledger.fail(record, task, ruling, now)
+        self.carry_out()
+        return following
+
+    def _late(self, record: WorkerRecord, now: float) -> Task | None:
+        """The code of an attempt that was cut off has ended; what it says does not count."""
+        self.stuck_workers.discard(record.name)
+        following = self.ledger.unwound(record, now)
+        self.carry_out()
+        return following
+
+    def _cut_off(self, record: WorkerRecord, task: Task) -> None:
+        """An attempt has reached a limit, and had a turn of the loop in which to end."""
+        now = self.now()
+        if record.task is not task or task.state is not TaskState.RUNNING:
+            return
+        if record.stop is not None and task.deadline is None:
+            return  # told to stop already, and in its grace
+        ruling = self._judge.timed_out(task, record, self._policy(task), now)
+        self.ledger.fail(record, task, ruling, now, cut_off=True)
+        self.carry_out()
+
+    def _policy(self, task: Task) -> RetryPolicy:
+        return task.options.retry or self.retry
+
+    def _log_failure(self, task: Task, record: WorkerRecord, ruling: Any) -> None:
+        if ruling.outcome is AttemptOutcome.THROTTLED:
+            if record.state is not WorkerState.COOLING:
+                logger.warning(
+                    "worker %s throttled, cools for %.3g s",
+                    record.name,
+                    ruling.cool_for,
+                    extra={"pool": self.settings.name, "worker": record.name, "task": task.id},
+                )
+        elif logger.isEnabledFor(logging.INFO):
+            logger.info(
+                "task %d on %s: %s (%s)",
+                task.id,
+                record.name,
+                ruling.outcome.name,
+                type(ruling.error).__name__,
+                extra={"pool": self.settings.name, "worker": record.name, "task": task.id},
+            )
+
+    def attended(self, record: WorkerRecord, order: Order, error: BaseException | None) -> None:
+        self.stuck_workers.discard(record.name)
+        self.ledger.attended(record, order, error, self.now())
+        self.carry_out()
+
+    def stuck(self, record: WorkerRecord) -> None:
+        self.ledger.stuck(record, self.now())
+        self.carry_out()
+
+    def broken(self, record: WorkerRecord, error: BaseException) -> None:
+        self.ledger.broken(record, error, self.now())
+        self.carry_out()
+
+    def teardown_failed(self, record: WorkerRecord, error: BaseException) -> None:
+        self.failed_teardowns.append((record.name, error))
+
+    def gone(self, record: WorkerRecord) -> None:
+        self.stuck_workers.discard(record.name)
+        self.ledger.gone(record, self.now())
+        self.carry_out()
+
+    def _stuck(self, record: WorkerRecord) -> None:
+        self.stuck_workers.add(record.name)
+        logger.warning(
+            "worker %s ignores being stopped and is out of use until its code ends", record.name
+        )
+
+    # -- telling -------------------------------------------------------------------------------
+
+    def _settled(self, task: Task) -> None:
+        """A task has ended in any way but success."""
+        error = task.value
+        if error is not None and task.run_count:
+            _note(error, f"attempt {task.attempt_count} on {task.holder.name}")  # type: ignore[union-attr]
+        if task.state is TaskState.DEAD:
+            self._record_death(task)
+        if task.waiters is not None:
+            self._wake(task)
+        if task.callbacks is not None or task.options.on_done is not None:
+            self._call_back(task)
+        task.context = None
+        past = task.past
+        if past is not None:
+            past.retry_state = None
+
+    def _record_death(self, task: Task) -> None:
+        handle: Any = task
+        dead = DeadTask(
+            id=task.id,
+            data=task.data,
+            reason=task.reason,
+            error=task.value,
+            attempts=handle.attempts,
+            attempt_count=task.attempt_count,
+            throttles=handle.throttles,
+            history=handle.history,
+            times=handle.times,
+            metadata=dict(self.metadata_of(task)),
+            origin=task.origin,
+            options=task.options,
+        )
+        self.dead.add(dead)
+        logger.error(
+            "task %d died: %s (%s)",
+            task.id,
+            task.reason.value,
+            type(task.value).__name__,
+            extra={"pool": self.settings.name, "task": task.id, "reason": task.reason.name},
+        )
+        self.observers.call("on_dead", self.hooks.on_dead, dead, task.context)
+
+    def _wake(self, task: Task) -> None:
+        waiters, task.waiters = task.waiters, None
+        for future in waiters or ():
+            if not future.done():
+                future.set_result(None)
+
+    def _call_back(self, task: Task) -> None:
+        callbacks, task.callbacks = task.callbacks or [], None
+        if task.options.on_done is not None:
+            callbacks = [task.options.on_done, *callbacks]
+        for callback in callbacks:
+            self.observers.call("on_done", callback, task, task.context)
+
+    def _tell(self, event: Event) -> None:
+        if isinstance(event, TaskMoved) and event.task in self._reached:
+            self._check_reached(event.task, event.new)
+        self.observers.tell(event)
+
+    # -- for handles ---------------------------------------------------------------------------
+
+    def awaiter_cancelled(self, task: Task, future: asyncio.Future[None]) -> None:
+        """Somebody awaiting a task was cancelled. The last one takes the task along."""
+        if task.waiters is not None and future in task.waiters:
+            task.waiters.remove(future)
+            if not task.waiters and not task.options.detach:
+                self.cancel(task)
+
+    def cancel(self, task: Task) -> bool:
+        if task.state in FINAL_STATES:
+            return False
+        withdrawn = self.ledger.cancel(task, self.now())
+        self.carry_out()
+        return withdrawn
+
+    async def wait_for_end(self, task: Task, timeout: float | None) -> None:
+        """Wait for a task's end without being one of those whose cancellation counts."""
+        future: asyncio.Future[None] = self.loop.create_future()
+        if task.waiters is None:
+            task.waiters = []
+        task.waiters.append(future)
+        try:
+            await asyncio.wait([future], timeout=timeout)
+        finally:
+            if task.waiters is not None and future in task.waiters:
+                task.waiters.remove(future)
+            future.cancel()
+
+    async def reached(self, task: TaskHandle[Any], state: TaskState) -> bool:
+        if not isinstance(state, TaskState):
+            raise TypeError(f"state must be a TaskState, got {type(state).__name__}")
+        if task.state is state or any(move.new is state for move in task.history):
+            return True
+        if task.state in FINAL_STATES:
+            return False
+        future: asyncio.Future[bool] = self.loop.create_future()
+        self._reached.setdefault(task, []).append((state, future))
+        self._watch()
+        try:
+            return await future
+        finally:
+            waiting = self._reached.get(task, [])
+            if (state, future) in waiting:
+                waiting.remove((state, future))
+            if not waiting:
+                self._reached.pop(task, None)
+            self._watch()
+
+    def _check_reached(self, task: Task, new: TaskState) -> None:
+        for state, future in self._reached.get(task, []):
+            if not future.done() and (state is new or new in FINAL_STATES):
+                future.set_result(state is new)
+
+    def add_done_callback(self, task: Task, callback: Callable[[Any], object]) -> None:
+        if not callable(callback):
+            raise TypeError(f"callback must be callable, got {type(callback).__name__}")
+        if task.state in FINAL_STATES:
+            self.loop.call_soon(self.observers.call, "on_done", callback, task, None)
+        elif task.callbacks is None:
+            task.callbacks = [callback]
+        else:
+            task.callbacks.append(callback)
+
+    def metadata_of(self, task: Task) -> dict[str, Any]:
+        notes = task.notes
+        if notes is None:
+            notes = task.notes = {**self._metadata, **(task.options.metadata or {})}
+        return notes
+
+    def remaining(self, task: Task) -> float | None:
+        limits = []
+        if task.deadline is not None:
+            limits.append(task.deadline)
+        if task.options.attempt_timeout is not None and task.state is TaskState.RUNNING:
+            limits.append(task.started_at + task.options.attempt_timeout)
+        return max(min(limits) - self.now(), 0.0) if limits else None
+
+    def last_attempt(self, task: Task) -> Attempt:
+        """The attempt that a task succeeded with."""
+        holder = task.holder
+        assert holder is not None
+        return Attempt(
+            task.run_count, holder.name, task.started_at, task.ended_at, AttemptOutcome.OK
+        )
+
+    def explain(self, task: Task) -> str:
+        """Why a task has not started, worker by worker."""
+        if task.state in FINAL_STATES:
+            return f"ended: {task.reason.value}"
+        if task.state in (TaskState.RESERVED, TaskState.RUNNING):
+            return f"{task.state.name.lower()} on {task.holder.name}"  # type: ignore[union-attr]
+        now = self.now()
+        if task.state is TaskState.SCHEDULED:
+            return f"retry in {task.due - now:.1f} s"
+        ledger = self.ledger
+        if ledger.paused:
+            return "the pool is paused"
+        options = task.options
+        reasons = []
+        for record in ledger.roster.workers.values():
+            missing = options.require - record.tags
+            if options.worker is not None and options.worker != record.id:
+                why = f"pinned to worker {options.worker}"
+            elif missing:
+                why = f"tag {', '.join(sorted(missing))} missing"
+            else:
+                why, wait = ledger.obstacle(record, task, now)
+                if why == "free":
+                    why = "tried already" if task.tried & record.bit else "others go first"
+                elif wait:
+                    why = f"{why} {wait:.1f} s"
+            reasons.append(f"{record.name}: {why}")
+        return "; ".join(reasons) if reasons else "the pool has no workers"
+
+    # -- waiting for conditions ----------------------------------------------------------------
+
+    async def until(self, condition: Callable[[], bool], timeout: float | None = None) -> bool:
+        """Wait until a condition on the books holds. False if it did not within `timeout`."""
+        if condition():
+            return True
+        future: asyncio.Future[None] = self.loop.create_future()
+        entry = (condition, future)
+        self._conditions.append(entry)
+        try:
+            await asyncio.wait([future], timeout=timeout)
+        finally:
+            self._conditions.remove(entry)
+            future.cancel()
+        return condition()
+
+    def _check_conditions(self) -> None:
+        for condition, future in self._conditions:
+            if not future.done() and condition():
+                future.set_result(None)
+
+    def subscribe(self) -> Subscription:
+        """Start listening to events."""
+        subscription = Subscription(self._unsubscribe)
+        if not self.open:
+            subscription.end()
+            return subscription
+        self.observers.subscriptions.append(subscription)
+        self._watch()
+        return subscription
+
+    def _unsubscribe(self, subscription: Subscription) -> None:
+        if subscription in self.observers.subscriptions:
+            self.observers.subscriptions.remove(subscription)
+        self._watch()
+
+    def snapshot(self) -> Snapshot:
+        return take_snapshot(self.ledger, self.quotas, self.now())
+
+    # -- the end -------------------------------------------------------------------------------
+
+    def shut(self) -> None:
+        """Take no more tasks."""
+        self.open = False
+        self._check_conditions()
+
+    def sweep(self) -> None:
+        """Settle whatever is left, however the pool came to its end.
+
+        Runs when the supervisor is gone: normally there is nothing left, but the loop may have
+        ended with the pool open. Waiters are woken only while the loop can still run them.
+        """
+        self.open = False
+        ledger, now = self.ledger, self.now()
+        error = PoolClosed("the pool ended before the task was done")
+        ledger.stopping = True
+        for record in list(ledger.roster.workers.values()):
+            task = record.task
+            if task is not None and task.state is TaskState.RUNNING:
+                ruling = ledger.stopped_ruling(task, Stop.CLOSE)
+                ledger.fail(record, task, ruling, now, cut_off=True)
+        ledger.end_waiting(error, now)
+        for effect, subject, _ in ledger.outbox:
+            if effect is Effect.SETTLED and not self.loop.is_closed():
+                self._settled(subject)
+        ledger.outbox.clear()
+        for subscription in self.observers.subscriptions:
+            subscription.end()
+        for waiting in self._reached.values():
+            for _, future in waiting:
+                if not future.done():
+                    future.set_result(False)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._armed_at = -inf  # nothing is armed any more
+        self._check_conditions()
+
+
+def _note(error: BaseException, note: str) -> None:
+    """Add a note once: one error object may be raised for several tasks."""
+    if note not in getattr(error, "__notes__", ()):
+        error.add_note(note)

@@ -1,0 +1,87 @@
+"""Lazy iteration over many submits, with back-pressure on both sides."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from ._handle import TaskHandle
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+async def ended_tasks(
+    items: Iterable[T] | AsyncIterable[T],
+    window: int,
+    enqueue: Callable[[T], Awaitable[TaskHandle[R]]],
+    *,
+    ordered: bool,
+) -> AsyncIterator[TaskHandle[R]]:
+    """Yield the task of every item once it has ended, in the order of the items or of the ends.
+
+    At most `window` tasks exist that have not been yielded, so neither is the source read far
+    ahead of a slow consumer, nor do results pile up. A slow source delays no result. An error of
+    the source is raised after the tasks of the items before it. Leaving early cancels the rest.
+    """
+    flying: deque[TaskHandle[R]] = deque()  # in the order of the items
+    changed = asyncio.Event()
+    room = asyncio.Event()
+
+    async def feed() -> None:
+        source = _iterate(items)
+        while True:
+            while len(flying) >= window:
+                room.clear()
+                await room.wait()
+            try:
+                item = await anext(source)
+            except StopAsyncIteration:
+                return
+            handle = await enqueue(item)
+            flying.append(handle)
+            handle.add_done_callback(lambda _: changed.set())
+
+    feeder = asyncio.get_running_loop().create_task(feed(), name="retrypool map")
+    feeder.add_done_callback(lambda _: changed.set())
+    try:
+        while True:
+            changed.clear()
+            landed = _take_landed(flying, ordered)
+            if landed is not None:
+                room.set()
+                yield landed
+            elif not flying and feeder.done():
+                feeder.result()  # raises what the source raised
+                return
+            else:
+                await changed.wait()
+    finally:
+        feeder.cancel()
+        await asyncio.wait([feeder])
+        if not feeder.cancelled():
+            feeder.exception()  # looked at
+        for handle in flying:
+            handle.cancel()
+
+
+def _take_landed(flying: deque[TaskHandle[R]], ordered: bool) -> TaskHandle[R] | None:
+    for index, handle in enumerate(flying):
+        if handle.done():
+            del flying[index]
+            return handle
+        if ordered:
+            return None
+    return None
+
+
+async def _iterate(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
+    if isinstance(items, AsyncIterable):
+        async for item in items:
+            yield item
+    else:
+        for item in items:
+            yield item

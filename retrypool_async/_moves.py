@@ -1,0 +1,33 @@
+"""The events of a pool: one for every move of a task or a worker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from ._roster import WorkerRef
+    from ._states import TaskState, WorkerState
+
+
+class TaskMoved(NamedTuple):
+    """A task changed its state. `at` is loop time; `worker` is a name, where one is involved."""
+
+    task: Any  # the TaskHandle
+    old: TaskState
+    new: TaskState
+    reason: str
+    worker: str | None
+    at: float
+
+
+class WorkerMoved(NamedTuple):
+    """A worker changed its state. `at` is loop time."""
+
+    worker: WorkerRef
+    old: WorkerState
+    new: WorkerState
+    reason: str
+    at: float
+
+
+Event = TaskMoved | WorkerMoved

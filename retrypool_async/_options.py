@@ -1,0 +1,142 @@
+"""Checks what users pass to `submit`, and turns it into the record the pool computes with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+from ._retry import RetryPolicy
+from ._task import ONE_REQUEST, Cost, TaskOptions
+from ._time import flag, number, optional_seconds, seconds
+from ._worker import tag_set
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from datetime import timedelta
+
+    from tenacity import AsyncRetrying, Retrying
+
+    from ._handle import TaskHandle
+    from ._roster import WorkerRef
+
+
+class SubmitOptions(TypedDict, total=False):
+    """The options of `submit`, `enqueue`, `map` and `as_completed`. All are optional.
+
+    Times are in seconds, or a `timedelta`; 0 means zero, None means no limit.
+    """
+
+    #: Amount per quota dimension, laid over one request; a number counts requests.
+    cost: float | Mapping[str, float]
+    #: Higher goes first. Waiting raises it by 1 for every `aging` seconds.
+    priority: float
+    aging: float | timedelta | None
+    #: A retry goes to a worker that has not tried this task, as long as there is one.
+    bounce: bool
+    #: A retry has no delay and goes first; without `bounce`, to the same worker.
+    immediate: bool
+    retry: RetryPolicy | Retrying | AsyncRetrying
+    #: Per attempt.
+    attempt_timeout: float | timedelta | None
+    #: From submit to the end, waiting included.
+    timeout: float | timedelta | None
+    #: From submit to the first start. 0: start now or not at all.
+    queue_timeout: float | timedelta | None
+    #: What happens when a wait would end past `timeout`: "end" now, or "clip" the wait, once.
+    deadline: Literal["end", "clip"]
+    #: Tags that the worker must carry.
+    require: str | Collection[str]
+    #: The only worker that may run it.
+    worker: WorkerRef | int | str | None
+    #: Wait when no worker present could ever take it, whatever the pool's `no_workers` says.
+    wait_for_worker: bool
+    #: Go on when the last caller awaiting it is cancelled.
+    detach: bool
+    metadata: Mapping[str, Any] | None
+    on_queued: Callable[[TaskHandle[Any]], object] | None
+    on_running: Callable[[TaskHandle[Any]], object] | None
+    on_done: Callable[[TaskHandle[Any]], object] | None
+
+
+def task_options(
+    given: dict[str, Any], defaults: TaskOptions, find_worker: Callable[[object], int]
+) -> TaskOptions:
+    """Return `given`, checked, over `defaults`.
+
+    Raises:
+        TypeError, ValueError: naming the option.
+    """
+    checked: dict[str, Any] = {
+        name: getattr(defaults, name) for name in TaskOptions.__dataclass_fields__
+    }
+    for name, value in given.items():
+        check = _CHECKS.get(name)
+        if check is not None:
+            checked[name] = check(name, value)
+        elif name == "worker":
+            checked[name] = None if value is None else find_worker(value)
+        else:
+            known = ", ".join(sorted([*_CHECKS, "worker"]))
+            raise TypeError(f"unknown option {name!r}; known: {known}")
+    return TaskOptions(**checked)
+
+
+def cost_of(value: object) -> Cost:
+    """Return a cost as given by a user, laid over one request, in its canonical form."""
+    if not isinstance(value, Mapping):
+        requests = number("cost", value, at_least=0.0)
+        return ONE_REQUEST if requests == 1.0 else (("requests", requests),)
+    amounts = {"requests": 1.0}
+    for dimension, amount in value.items():
+        if not isinstance(dimension, str):
+            raise TypeError(f"cost dimension must be a string, got {type(dimension).__name__}")
+        amounts[dimension] = number(f"cost {dimension}", amount, at_least=0.0)
+    cost = tuple(sorted(amounts.items()))
+    return ONE_REQUEST if cost == ONE_REQUEST else cost
+
+
+def _aging(name: str, value: object) -> float | None:
+    if value is None:
+        return None
+    return seconds(name, value, at_least=1e-3)
+
+
+def _metadata(name: str, value: object) -> dict[str, Any] | None:
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} must be a mapping, got {type(value).__name__}")
+    return dict(value)
+
+
+def _callback(name: str, value: object) -> object:
+    if value is not None and not callable(value):
+        raise TypeError(f"{name} must be callable or None, got {type(value).__name__}")
+    return value
+
+
+def _deadline(name: str, value: object) -> object:
+    if value not in ("end", "clip"):
+        raise ValueError(f'{name} must be "end" or "clip"')
+    return value
+
+
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "cost": lambda name, value: cost_of(value),
+    "priority": number,
+    "aging": _aging,
+    "bounce": flag,
+    "immediate": flag,
+    "retry": lambda name, value: RetryPolicy.of(value),
+    "attempt_timeout": optional_seconds,
+    "timeout": optional_seconds,
+    "queue_timeout": optional_seconds,
+    "deadline": _deadline,
+    "require": tag_set,
+    "wait_for_worker": flag,
+    "detach": flag,
+    "metadata": _metadata,
+    "on_queued": _callback,
+    "on_running": _callback,
+    "on_done": _callback,
+}

@@ -1,0 +1,285 @@
+"""Tasks that are ready to run, in the order in which they should start.
+
+Tasks that may run on the same workers share a `Route`; within it, tasks of equal cost share a
+`Lane`, since where the first of them does not fit, none does. Both levels are kept in a heap by
+the task at their head, so finding who is next does not depend on how many tasks wait.
+
+Order: higher priority first, then the time of becoming ready. In a route whose tasks age,
+priority grows by 1 for every `aging` seconds of waiting.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from heapq import heapify, heappop, heappush, heapreplace
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
+
+from ._states import TaskState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ._task import Cost, Task
+
+#: Sorts before what should start later: (minus the priority, order of becoming ready).
+Key = tuple[float, float]
+
+
+class RouteKey(NamedTuple):
+    """What decides which workers a task may run on, and how its priority grows."""
+
+    require: frozenset[str] = frozenset()
+    worker: int | None = None
+    tried: int = 0
+    aging: float | None = None
+
+
+ANY_WORKER = RouteKey()
+
+
+class _Headed(Protocol):
+    """A queue that knows the key of its first live task."""
+
+    #: The key it is listed under in a `Heads`, a lower bound of its head's; None when unlisted.
+    listed: Key | None
+
+    def head_key(self) -> Key | None: ...
+
+    def emptied(self) -> None: ...
+
+
+Q = TypeVar("Q", bound=_Headed)
+
+
+class Heads(Generic[Q]):
+    """Non-empty queues by the key of their head.
+
+    The key that a queue is listed under is a lower bound: taking a task only makes the head's
+    key grow, so nothing needs to be done then, and `in_order` corrects what it meets. A smaller
+    key must be announced with `add`, and leaves an entry behind that is skipped later.
+    """
+
+    __slots__ = ("_serial", "heap")
+
+    def __init__(self) -> None:
+        self.heap: list[tuple[Key, int, Q]] = []
+        self._serial = 0
+
+    def add(self, queue: Q, key: Key) -> None:
+        """List `queue` under `key`, unless it is listed under one as small."""
+        listed = queue.listed
+        if listed is None or key < listed:
+            self._serial += 1
+            queue.listed = key
+            heappush(self.heap, (key, self._serial, queue))
+
+    def in_order(self) -> Iterator[Q]:
+        """Yield the queues by their heads. The caller may take tasks, and stop at any time."""
+        heap = self.heap
+        passed: list[tuple[Key, int, Q]] = []
+        try:
+            while heap:
+                entry = heap[0]
+                key, serial, queue = entry
+                if key is not queue.listed:
+                    heappop(heap)  # listed anew under a smaller key since
+                    continue
+                head = queue.head_key()
+                if head is None:
+                    heappop(heap)
+                    queue.listed = None
+                    queue.emptied()
+                elif head > key:
+                    queue.listed = head
+                    heapreplace(heap, (head, serial, queue))
+                else:
+                    passed.append(heappop(heap))
+                    yield queue
+        finally:
+            for entry in passed:
+                heappush(heap, entry)
+
+
+#: How many lanes an idle route keeps for the next task of the same cost.
+SPARE_LANES = 16
+
+
+class Lane:
+    """The ready tasks of one route and one cost."""
+
+    __slots__ = ("cost", "dead", "fifo", "heap", "listed", "route")
+
+    def __init__(self, route: Route, cost: Cost) -> None:
+        self.route = route
+        self.cost = cost
+        self.listed: Key | None = None
+        #: Tasks of priority 0 in the order of becoming ready; everything else is in the heap.
+        self.fifo: deque[Task] = deque()
+        self.heap: list[tuple[Key, Task]] = []
+        #: Tasks in here that have ended, at most: they are skipped, and swept when they pile up.
+        self.dead = 0
+
+    def push(self, task: Task) -> Key | None:
+        """Add a task. Return its key if it may have become the head, None if it is behind."""
+        options = task.options
+        aging = self.route.key.aging
+        priority = options.priority
+        if aging is not None:
+            # priority + (now - ready) / aging compares the same at every `now`.
+            priority -= task.queued_at / aging
+        fifo = self.fifo
+        if priority or aging is not None or (fifo and fifo[-1].order > task.order):
+            key = (-priority, task.order)
+            heappush(self.heap, (key, task))
+            return key
+        fifo.append(task)
+        # Listed already: under a smaller key, since orders only grow.
+        return None if self.listed is not None else (0.0, task.order)
+
+    def head_key(self) -> Key | None:
+        """The key of the first live task, None when there is none."""
+        fifo, heap = self.fifo, self.heap
+        while fifo and fifo[0].state is not TaskState.QUEUED:
+            fifo.popleft()
+            self.dead -= 1
+        while heap and heap[0][1].state is not TaskState.QUEUED:
+            heappop(heap)
+            self.dead -= 1
+        if not heap:
+            return (0.0, fifo[0].order) if fifo else None
+        if fifo and (0.0, fifo[0].order) < heap[0][0]:
+            return (0.0, fifo[0].order)
+        return heap[0][0]
+
+    def peek(self) -> Task:
+        """The first live task. Call only after `head_key` found one."""
+        if self.fifo and (not self.heap or (0.0, self.fifo[0].order) < self.heap[0][0]):
+            return self.fifo[0]
+        return self.heap[0][1]
+
+    def pop(self) -> Task:
+        """Remove and return what `peek` shows."""
+        if self.fifo and (not self.heap or (0.0, self.fifo[0].order) < self.heap[0][0]):
+            return self.fifo.popleft()
+        return heappop(self.heap)[1]
+
+    def forget(self, task: Task) -> None:
+        """Note that a task in here has ended. It keeps its place until it is met or swept."""
+        self.dead += 1
+        if self.dead > 32 and self.dead * 2 > len(self.fifo) + len(self.heap):
+            self.fifo = deque(task for task in self.fifo if task.state is TaskState.QUEUED)
+            self.heap = [entry for entry in self.heap if entry[1].state is TaskState.QUEUED]
+            heapify(self.heap)
+            self.dead = 0
+
+    def emptied(self) -> None:
+        lanes = self.route.lanes
+        if len(lanes) > SPARE_LANES:
+            lanes.pop(self.cost, None)
+
+    def __iter__(self) -> Iterator[Task]:
+        for task in self.fifo:
+            if task.state is TaskState.QUEUED:
+                yield task
+        for _, task in self.heap:
+            if task.state is TaskState.QUEUED:
+                yield task
+
+
+class Route:
+    """The ready tasks that may run on the same workers."""
+
+    __slots__ = ("blocked", "heads", "key", "lanes", "listed", "mask", "renewed")
+
+    def __init__(self, key: RouteKey) -> None:
+        self.key = key
+        self.listed: Key | None = None
+        #: The workers its tasks may run on now, and whether that is because all were tried.
+        self.mask = 0
+        self.renewed = False
+        self.lanes: dict[Cost, Lane] = {}
+        self.heads: Heads[Lane] = Heads()
+        #: Costs that no worker free at the last look had quota for.
+        self.blocked: set[Cost] = set()
+
+    def head_key(self) -> Key | None:
+        for lane in self.heads.in_order():
+            return lane.listed  # exact: in_order has just corrected it
+        return None
+
+    def emptied(self) -> None:
+        """Nothing to do: empty routes are pruned together."""
+
+    def head_priority(self, now: float) -> Key | None:
+        """The head's key with its priority as grown by `now`, to compare across routes."""
+        key = self.head_key()
+        if key is None or self.key.aging is None:
+            return key
+        return (key[0] - now / self.key.aging, key[1])
+
+
+class ReadyQueue:
+    """Every ready task, by route."""
+
+    def __init__(self) -> None:
+        self.any_worker = Route(ANY_WORKER)
+        self.routes: dict[RouteKey, Route] = {ANY_WORKER: self.any_worker}
+        self.heads: Heads[Route] = Heads()
+        #: Routes whose priorities grow; compared afresh at every look, since no order lasts.
+        self.aging: list[Route] = []
+
+    def __bool__(self) -> bool:
+        """False when nothing waits. May be True for a moment when all that waited has ended."""
+        return bool(self.heads.heap or self.aging)
+
+    def push(self, task: Task, route: Route) -> None:
+        """Add a task whose state is QUEUED."""
+        lane = route.lanes.get(task.cost)
+        if lane is None:
+            lane = route.lanes[task.cost] = Lane(route, task.cost)
+        key = lane.push(task)
+        if key is None:
+            return
+        route.heads.add(lane, key)
+        if route.key.aging is None:
+            self.heads.add(route, key)
+        elif route.listed is None:
+            route.listed = key
+            self.aging.append(route)
+
+    def in_order(self, now: float) -> Iterator[Route]:
+        """Yield the routes by the task at their head."""
+        if not self.aging:
+            yield from self.heads.in_order()
+            return
+        growing: list[tuple[Key, Route]] = []
+        for route in list(self.aging):
+            key = route.head_priority(now)
+            if key is None:
+                self.aging.remove(route)
+                route.listed = None
+            else:
+                growing.append((key, route))
+        growing.sort(key=lambda entry: entry[0])
+        position = 0
+        for route in self.heads.in_order():
+            key = route.head_key()
+            while position < len(growing) and key is not None and growing[position][0] < key:
+                yield growing[position][1]
+                position += 1
+            yield route
+        for _, route in growing[position:]:
+            yield route
+
+    def prune(self) -> None:
+        """Forget the routes on which nothing waits."""
+        for key, route in list(self.routes.items()):
+            if route.listed is None and route is not self.any_worker:
+                del self.routes[key]
+
+    def __iter__(self) -> Iterator[Task]:
+        """All ready tasks, in no particular order."""
+        for route in self.routes.values():
+            for lane in route.lanes.values():
+                yield from lane
+

@@ -1,0 +1,269 @@
+"""The workers of a pool: what each is, what its operator wants of it, and what it holds."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from math import inf
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ._states import WorkerState, WorkerWish
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ._states import Stop
+    from ._task import Cost, Task
+
+
+class WorkerRef(NamedTuple):
+    """Names one worker of one pool. The id is never reused, so a ref never means another."""
+
+    id: int
+    name: str
+
+
+class WorkerRecord:
+    """Everything the ledger knows about one worker.
+
+    Only the ledger writes to it. The user's worker object and its runner are carried along and
+    never touched here.
+    """
+
+    __slots__ = (
+        "attention",
+        "bit",
+        "cooling_until",
+        "error",
+        "failed",
+        "grace",
+        "grace_at",
+        "hints_missing",
+        "id",
+        "last_ended",
+        "limit_at",
+        "losses",
+        "max_age",
+        "max_tasks",
+        "name",
+        "needs_rebuild",
+        "needs_reset",
+        "opened_at",
+        "pause_reason",
+        "pause_told",
+        "quotas",
+        "rebuild_at",
+        "ref",
+        "resume_at",
+        "retired",
+        "run_seconds",
+        "runner",
+        "runs",
+        "runs_since_open",
+        "served",
+        "state",
+        "stop",
+        "tags",
+        "task",
+        "throttled",
+        "tier",
+        "watch_at",
+        "weight",
+        "wish",
+        "worker",
+    )
+
+    def __init__(self, id: int, name: str, worker: Any, quotas: tuple[Any, ...]) -> None:
+        self.id = id
+        self.name = name
+        self.ref = WorkerRef(id, name)
+        #: This worker's place in every bitmask. Ids are not reused, so neither are bits.
+        self.bit = 1 << id
+        self.worker = worker
+        self.runner: Any = None
+        self.tags: frozenset[str] = frozenset()
+        self.weight = 1.0
+        self.tier = 0
+        self.max_tasks: int | None = None
+        self.max_age: float | None = None
+        #: All quotas to debit for a run here: the worker's own, then the pool's.
+        self.quotas = quotas
+
+        self.state = WorkerState.STARTING
+        self.wish = WorkerWish.RUN
+        self.pause_reason: str | None = None
+        #: The task it holds; set exactly while RESERVED or BUSY.
+        self.task: Task | None = None
+        #: Why the attempt in progress was told to stop, if it was.
+        self.stop: Stop | None = None
+        #: When to look again whether a stopped attempt has unwound, and how long to wait then.
+        self.grace_at: float | None = None
+        self.grace = 0.0
+        #: When the attempt in progress must be cut off, and when the agenda next looks.
+        self.limit_at: float | None = None
+        self.watch_at: float | None = None
+        self.cooling_until = 0.0
+        self.resume_at: float | None = None
+        #: Throttles in a row for which the service gave no time.
+        self.hints_missing = 0
+
+        self.needs_reset = False
+        self.needs_rebuild = False
+        self.rebuild_at: float | None = None
+        #: True once the pause hook has run and the resume hook has not.
+        self.pause_told = False
+        #: True when it must not come back: removed, or lost for good.
+        self.retired = False
+        #: True when something has to be looked at before it takes the next task.
+        self.attention = False
+        #: Rebuilds in a row that failed.
+        self.losses = 0
+        self.error: BaseException | None = None
+        self.opened_at = 0.0
+        self.runs_since_open = 0
+
+        self.served = 0
+        self.failed = 0
+        self.throttled = 0
+        self.runs = 0
+        self.run_seconds = 0.0
+        self.last_ended = 0.0
+
+    def quota_share(self, now: float) -> float:
+        """The smallest share of any quota that is left, 1.0 without a quota."""
+        share = 1.0
+        for quota in self.quotas:
+            for dimension, left in quota.left(now).items():
+                largest = quota.largest(dimension)
+                if largest > 0.0 and largest != inf:
+                    share = min(share, left / largest)
+        return share
+
+    @property
+    def alive(self) -> bool:
+        """False once it can never again take a task without being started anew."""
+        return self.state is not WorkerState.STOPPED and not self.retired
+
+    @property
+    def routable(self) -> bool:
+        """True when tasks may expect it to come free without an operator's help."""
+        return (
+            self.wish is WorkerWish.RUN
+            and not self.retired
+            and self.state is not WorkerState.STOPPED
+            and (self.state is not WorkerState.FAILED or self.needs_rebuild)
+        )
+
+
+class Roster:
+    """The workers of a pool: by id, by name, by what they can do, and who is free.
+
+    `idle` holds exactly the workers that may be given a task now, longest idle first, and `free`
+    is the same set as a bitmask.
+    """
+
+    def __init__(self) -> None:
+        self.workers: dict[int, WorkerRecord] = {}
+        self.idle: OrderedDict[int, WorkerRecord] = OrderedDict()
+        self.free = 0
+        self.next_id = 0
+        #: Bitmasks by (tags, pinned id); forgotten whenever the membership changes.
+        self._eligible: dict[tuple[frozenset[str], int | None], int] = {}
+        #: The smallest capacity of any worker per dimension, by the same key.
+        self._floors: dict[tuple[frozenset[str], int | None], dict[str, float]] = {}
+
+    def add(self, record: WorkerRecord) -> None:
+        self.workers[record.id] = record
+        self.changed()
+
+    def drop(self, record: WorkerRecord) -> None:
+        del self.workers[record.id]
+        self.changed()
+
+    def changed(self) -> None:
+        """Forget what was derived from the membership or from quotas."""
+        self._eligible.clear()
+        self._floors.clear()
+
+    def find(self, ref: object) -> WorkerRecord | None:
+        """Return the worker that a `WorkerRef`, an id or a name means, None when there is none."""
+        if isinstance(ref, WorkerRef):
+            return self.workers.get(ref.id)
+        if isinstance(ref, int) and not isinstance(ref, bool):
+            return self.workers.get(ref)
+        if isinstance(ref, str):
+            for record in self.workers.values():
+                if record.name == ref:
+                    return record
+            return None
+        raise TypeError(
+            f"a worker is named by its WorkerRef, id or name, got {type(ref).__name__}"
+        )
+
+    def eligible(self, require: frozenset[str], pinned: int | None) -> int:
+        """The workers present that carry the tags and are the pinned one, as a bitmask."""
+        key = (require, pinned)
+        mask = self._eligible.get(key)
+        if mask is None:
+            mask = 0
+            for record in self.workers.values():
+                if record.alive and require <= record.tags and pinned in (None, record.id):
+                    mask |= record.bit
+            self._eligible[key] = mask
+        return mask
+
+    def routable(self, mask: int) -> int:
+        """Those of `mask` that will take tasks again without an operator's help."""
+        result = 0
+        for record in self.of(mask):
+            if record.routable:
+                result |= record.bit
+        return result
+
+    def of(self, mask: int) -> Iterator[WorkerRecord]:
+        """The workers of a bitmask, by id."""
+        while mask:
+            bit = mask & -mask
+            mask ^= bit
+            yield self.workers[bit.bit_length() - 1]
+
+    def unaffordable(
+        self, cost: Cost, require: frozenset[str], pinned: int | None
+    ) -> tuple[str, float, float] | None:
+        """None if some eligible worker could ever grant `cost`.
+
+        Else the dimension that is exceeded, the amount asked, and the most any could grant.
+        """
+        key = (require, pinned)
+        records = self.of(self.eligible(require, pinned))
+        floors = self._floors.get(key)
+        if floors is None:
+            records = list(records)
+            floors = self._floors[key] = {}
+            for record in records:
+                for quota in record.quotas:
+                    for dimension in quota.dimensions:
+                        largest = quota.largest(dimension)
+                        floors[dimension] = min(floors.get(dimension, inf), largest)
+        if all(amount <= floors.get(dimension, inf) for dimension, amount in cost):
+            return None
+        worst: tuple[str, float, float] | None = None
+        for record in records:
+            exceeded = None
+            for dimension, amount in cost:
+                largest = min((q.largest(dimension) for q in record.quotas), default=inf)
+                if amount > largest:
+                    exceeded = (dimension, amount, largest)
+            if exceeded is None:
+                return None
+            if worst is None or exceeded[2] > worst[2]:
+                worst = exceeded
+        return worst
+
+    def set_free(self, record: WorkerRecord) -> None:
+        self.idle[record.id] = record
+        self.free |= record.bit
+
+    def unset_free(self, record: WorkerRecord) -> None:
+        if self.free & record.bit:
+            self.free ^= record.bit
+            del self.idle[record.id]

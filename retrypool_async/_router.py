@@ -1,0 +1,135 @@
+"""Which of the workers that may run a task now gets it."""
+
+from __future__ import annotations
+
+import logging
+from math import inf
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ._roster import WorkerRecord
+    from ._task import Cost
+
+logger = logging.getLogger("retrypool_async")
+
+
+class Candidate(Protocol):
+    """What a strategy may read of a worker."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def tags(self) -> frozenset[str]: ...
+    @property
+    def weight(self) -> float: ...
+    @property
+    def tier(self) -> int: ...
+    @property
+    def served(self) -> int: ...
+    @property
+    def failed(self) -> int: ...
+    def quota_share(self, now: float) -> float: ...
+
+
+class Strategy(Protocol):
+    """Chooses among workers. Write your own with this one method.
+
+    It is called inside a routing step, so it must be quick, must not await, and must not call the
+    pool. Should it raise or return something else, the longest idle worker is taken.
+    """
+
+    def choose(self, workers: Sequence[Candidate], now: float) -> Candidate:
+        """Return one of `workers`: all are free and have quota, longest idle first."""
+        ...
+
+
+class LeastRecentlyUsed:
+    """The worker that has been idle longest: spreads work evenly. The default."""
+
+    def choose(self, workers: Sequence[Candidate], now: float) -> Candidate:
+        return workers[0]
+
+
+class RoundRobin:
+    """In the order of worker ids, going on after the one chosen last."""
+
+    def __init__(self) -> None:
+        self._last = -1
+
+    def choose(self, workers: Sequence[Candidate], now: float) -> Candidate:
+        last = self._last
+        chosen = min(workers, key=lambda worker: (worker.id <= last, worker.id))
+        self._last = chosen.id
+        return chosen
+
+
+class MostQuota:
+    """The worker with the largest share of its quota left; the longest idle among equals."""
+
+    def choose(self, workers: Sequence[Candidate], now: float) -> Candidate:
+        return max(workers, key=lambda worker: worker.quota_share(now))
+
+
+class Search:
+    """One look for a worker, for tasks in their order, at one moment.
+
+    A task that no free worker has quota for holds the quotas that keep it waiting on the worker
+    which will have room for it first. Tasks behind it may not take from those, so that small
+    tasks cannot starve a large one; everything else they may use.
+    """
+
+    __slots__ = ("_held", "_strategy", "wait")
+
+    def __init__(self, strategy: Strategy) -> None:
+        self._strategy = strategy
+        self._held: set[int] = set()
+        #: Seconds until the first waiting task could start; None when only a free worker helps.
+        self.wait: float | None = None
+
+    def find(
+        self, workers: Iterable[WorkerRecord], mask: int, cost: Cost, now: float
+    ) -> WorkerRecord | None:
+        """Return the worker to run a task of `cost`; without one, hold quota for it."""
+        take_first = type(self._strategy) is LeastRecentlyUsed
+        held = self._held
+        fitting: list[WorkerRecord] = []
+        soonest: WorkerRecord | None = None
+        shortest = 0.0
+        for record in workers:
+            if not record.bit & mask:
+                continue
+            quotas = record.quotas
+            if held and any(id(quota) in held for quota in quotas):
+                continue
+            wait = 0.0
+            for quota in quotas:
+                wait = max(wait, quota.until(cost, now))
+            if wait == 0.0:
+                if take_first:
+                    return record
+                fitting.append(record)
+            elif wait < inf and (soonest is None or wait < shortest):
+                soonest, shortest = record, wait
+        if fitting:
+            return self._choose(fitting, now)
+        if soonest is not None:
+            held.update(id(q) for q in soonest.quotas if q.until(cost, now) > 0.0)
+            if self.wait is None or shortest < self.wait:
+                self.wait = shortest
+        return None
+
+    def _choose(self, fitting: list[WorkerRecord], now: float) -> WorkerRecord:
+        try:
+            chosen = self._strategy.choose(fitting, now)
+        except Exception:
+            logger.exception("routing strategy %s raised", type(self._strategy).__name__)
+            return fitting[0]
+        for record in fitting:
+            if record is chosen:
+                return record
+        logger.error("routing strategy %s chose no candidate", type(self._strategy).__name__)
+        return fitting[0]

@@ -1,0 +1,344 @@
+"""The runner: drives one worker, in its own task group, fed through its own memory channel.
+
+Everything a worker's code does happens in one asyncio task, so a resource that must be closed by
+the task that opened it (an anyio task group, most clients built on one) is safe in `on_start`
+and `on_stop`. The runner knows neither ledger nor router: it reports to a `Desk`, which answers
+with what comes next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from math import inf
+from types import coroutine
+from typing import TYPE_CHECKING, Any, Protocol
+
+import anyio
+
+from ._context import current
+from ._errors import WorkerCancelled
+from ._states import Order
+from ._worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Generator
+    from contextvars import Context
+
+    from ._roster import WorkerRecord
+    from ._task import Task
+
+logger = logging.getLogger("retrypool_async")
+
+
+class Desk(Protocol):
+    """Whom a runner reports to. All synchronous: nothing can slip between report and answer."""
+
+    #: Attempts that a runner may make before it lets the loop turn.
+    slice: int
+    stop_grace: float
+    start_timeout: float
+    stop_timeout: float
+
+    @property
+    def ending(self) -> bool: ...
+    def opened(self, record: WorkerRecord, error: BaseException | None) -> None: ...
+    def begin(self, record: WorkerRecord, task: Task) -> bool: ...
+    def succeeded(self, record: WorkerRecord, task: Task, value: Any) -> Task | None: ...
+    def failed(self, record: WorkerRecord, task: Task, error: BaseException) -> Task | None: ...
+    def attended(
+        self, record: WorkerRecord, order: Order, error: BaseException | None
+    ) -> None: ...
+    def stuck(self, record: WorkerRecord) -> None: ...
+    def broken(self, record: WorkerRecord, error: BaseException) -> None: ...
+    def teardown_failed(self, record: WorkerRecord, error: BaseException) -> None: ...
+    def gone(self, record: WorkerRecord) -> None: ...
+
+
+class Runner:
+    """Drives one worker from `on_start` to `on_stop`."""
+
+    def __init__(self, record: WorkerRecord, desk: Desk) -> None:
+        self._record = record
+        self._worker: Worker[Any, Any] = record.worker
+        self._desk = desk
+        # Unbounded, but never more than one task and a few orders: the ledger sees to that.
+        self._send, self._receive = anyio.create_memory_object_stream[Any](inf)
+        self._waiting = 0
+        self._bell: asyncio.Future[None] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._group: anyio.abc.TaskGroup | None = None
+        #: Interruptions asked for since the attempt or hook in progress began.
+        self._interrupts = 0
+        self._open = False
+
+    # -- from outside --------------------------------------------------------------------------
+
+    def deliver(self, item: Task | Order) -> None:
+        """Put a task or an order into the channel and wake the runner."""
+        self._send.send_nowait(item)
+        self._waiting += 1
+        bell = self._bell
+        if bell is not None and not bell.done():
+            bell.set_result(None)
+
+    def interrupt(self) -> None:
+        """Cancel the code in progress, once. Its clean-up is not cancelled again with it.
+
+        Not a cancel scope: anyio delivers a scope's cancellation on every turn of the loop, which
+        cuts clean-up short and burns a processor when the code ignores it.
+        """
+        if self._task is not None:
+            self._interrupts += 1
+            self._task.cancel()
+
+    async def main(self) -> None:
+        """Live. Whatever becomes of the driver, the worker is reported gone at the end."""
+        try:
+            async with anyio.create_task_group() as self._group:
+                self._group.start_soon(self._drive, name=f"retrypool worker {self._record.id}")
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
+            # Only user code that left a scope of its own open can get here.
+            logger.exception("worker %s died", self._record.name)
+        finally:
+            self._send.close()
+            self._receive.close()
+            self._desk.gone(self._record)
+
+    # -- the driver ----------------------------------------------------------------------------
+
+    async def _drive(self) -> None:
+        self._task = asyncio.current_task()
+        desk, record, worker = self._desk, self._record, self._worker
+        begin, succeeded, failed = desk.begin, desk.succeeded, desk.failed
+        run = worker.run
+        try:
+            desk.opened(record, await self._start())
+            item: Task | Order | None = None
+            left = desk.slice
+            while True:
+                if item is None:
+                    left = desk.slice
+                    item = await self._next()
+                if isinstance(item, Order):
+                    if item is Order.CLOSE:
+                        return
+                    desk.attended(record, item, await self._carry_out(item))
+                    item = None
+                    continue
+                if not begin(record, item):
+                    item = None
+                    continue
+                # The first step is taken here and not in a coroutine of its own: most of the
+                # cost of a short task is in such detours.
+                task, item = item, None
+                assert task.context is not None
+                context = task.context.copy()
+                try:
+                    call = run(task.data)
+                    waits_for = context.run(_first_step, task, call)
+                except StopIteration as result:
+                    item = succeeded(record, task, result.value)
+                except BaseException as error:
+                    item = self._failed(task, error)
+                else:
+                    try:
+                        value = await _other_steps(context, call, waits_for)
+                    except BaseException as error:
+                        item = self._failed(task, error)
+                    else:
+                        item = succeeded(record, task, value)
+                del task
+                if self._interrupts:
+                    await self._absorb()
+                left -= 1
+                if left <= 0:
+                    left = desk.slice
+                    await self._let_loop_turn()
+        finally:
+            await self._end()
+
+    def _failed(self, task: Task, error: BaseException) -> Task | None:
+        if isinstance(error, asyncio.CancelledError) and not self._interrupts:
+            if self._shutting_down():
+                self._desk.failed(self._record, task, error)
+                raise error
+            # Nobody asked: the worker's own code raised it, or cancelled its own task.
+            self._interrupts += 1
+            cancelled = WorkerCancelled("the worker raised CancelledError unasked")
+            cancelled.__cause__ = error
+            error = cancelled
+        return self._desk.failed(self._record, task, error)
+
+    def _shutting_down(self) -> bool:
+        assert self._group is not None
+        return self._group.cancel_scope.cancel_called or self._desk.ending
+
+    async def _next(self) -> Any:
+        """Take the next item from the channel, waiting for it if there is none.
+
+        The wait is on a plain future, and the item is taken synchronously after it: an item that
+        was handed to a waiting `receive()` would be lost if the task were cancelled in the same
+        turn of the loop. It also costs a fifth of it.
+        """
+        while not self._waiting:
+            self._bell = asyncio.get_running_loop().create_future()
+            try:
+                await self._bell
+            except asyncio.CancelledError as error:
+                if self._shutting_down():
+                    raise
+                self._take_back_cancels()
+                self._desk.broken(self._record, error)
+            finally:
+                self._bell = None
+        self._waiting -= 1
+        return self._receive.receive_nowait()
+
+    async def _let_loop_turn(self) -> None:
+        try:
+            await _one_turn()
+        except asyncio.CancelledError:
+            if self._shutting_down():
+                raise
+            self._take_back_cancels()
+
+    async def _absorb(self) -> None:
+        """Take back interruptions, also one that has not been delivered yet.
+
+        asyncio delivers a cancellation at the next await; if the code ended without another, that
+        is ours, and the next task must not die of it.
+        """
+        await self._let_loop_turn()
+        self._interrupts = 0
+        self._take_back_cancels()
+
+    def _take_back_cancels(self) -> None:
+        task = self._task
+        assert task is not None
+        while task.cancelling():
+            task.uncancel()
+
+    # -- the resource --------------------------------------------------------------------------
+
+    async def _start(self) -> BaseException | None:
+        error = await self._call(self._worker.on_start, self._desk.start_timeout, "on_start")
+        self._open = error is None
+        return error
+
+    async def _stop(self) -> BaseException | None:
+        if not self._open:
+            return None
+        self._open = False
+        error = await self._call(self._worker.on_stop, self._desk.stop_timeout, "on_stop")
+        if error is not None:
+            self._desk.teardown_failed(self._record, error)
+        return error
+
+    async def _carry_out(self, order: Order) -> BaseException | None:
+        worker, desk = self._worker, self._desk
+        if order is Order.PAUSE:
+            return await self._call(worker.on_pause, desk.stop_timeout, "on_pause")
+        if order is Order.RESUME:
+            return await self._call(worker.on_resume, desk.stop_timeout, "on_resume")
+        if order is Order.RESET and self._open and type(worker).on_reset is not Worker.on_reset:
+            limit = desk.stop_timeout + desk.start_timeout
+            return await self._call(worker.on_reset, limit, "on_reset")
+        await self._stop()
+        return await self._start()
+
+    async def _end(self) -> None:
+        # Shielded: a pool that is torn down with its loop still closes what it opened.
+        with anyio.CancelScope(shield=True):
+            try:
+                if self._record.retired:
+                    await self._call(self._worker.on_remove, self._desk.stop_timeout, "on_remove")
+            finally:
+                await self._stop()
+
+    async def _call(
+        self, hook: Callable[[], Awaitable[None]], limit: float, name: str
+    ) -> BaseException | None:
+        """Run a hook of the worker, interrupt it at `limit`, and return what went wrong."""
+        loop = asyncio.get_running_loop()
+        overran = False
+
+        def overrun(pause: float) -> None:
+            nonlocal overran, timer
+            if overran:
+                self._desk.stuck(self._record)
+            overran = True
+            self.interrupt()
+            timer = loop.call_later(pause, overrun, max(pause * 2, 0.1))
+
+        timer = loop.call_later(limit, overrun, self._desk.stop_grace)
+        problem: BaseException | None = None
+        try:
+            await hook()
+        except asyncio.CancelledError as error:
+            if not overran and self._shutting_down():
+                raise
+            problem = error
+        except BaseException as error:
+            problem = error
+        finally:
+            timer.cancel()
+        if overran:
+            timeout = TimeoutError(f"{name} took longer than {limit:g} s")
+            timeout.__cause__ = problem
+            problem = timeout
+        if self._interrupts or problem is not None:
+            await self._absorb()
+        if problem is not None:
+            logger.warning(
+                "worker %s: %s failed: %s", self._record.name, name, type(problem).__name__
+            )
+        return problem
+
+
+def _first_step(task: Task, call: Coroutine[Any, Any, Any]) -> Any:
+    current.set(task)
+    return call.send(None)
+
+
+@coroutine
+def _other_steps(
+    context: Context, call: Coroutine[Any, Any, Any], waits_for: Any
+) -> Generator[Any, Any, Any]:
+    """Drive a coroutine that has taken its first step, in its own context.
+
+    What `await` does, but each step runs inside `context`. A child task would do the same for
+    ten times the price.
+    """
+    enter, send, throw = context.run, call.send, call.throw
+    while True:
+        try:
+            value = yield waits_for
+        except BaseException as error:
+            try:
+                waits_for = enter(throw, error)
+            except StopIteration as result:
+                return result.value
+        else:
+            try:
+                waits_for = enter(send, value)
+            except StopIteration as result:
+                return result.value
+
+
+@coroutine
+def _one_turn() -> Generator[None, None, None]:
+    yield
+
+
+def without_own_frames(error: BaseException) -> BaseException:
+    """Cut the frames of the runner off an error's traceback: they lead users nowhere.
+
+    They would also tie the error, which the task keeps, to the runner, which has the task.
+    """
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_frame.f_code.co_filename == __file__:
+        traceback = traceback.tb_next
+    return error.with_traceback(traceback)

@@ -1,0 +1,35 @@
+"""The options of a pool, validated once and frozen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import random
+
+NoWorkersPolicy = Literal["raise", "wait", "dead"] | float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What `Pool(...)` was given and does not change while it lives. Times are in seconds."""
+
+    name: str
+    max_queue: int | None
+    no_workers: NoWorkersPolicy
+    dead_limit: int | None
+    history_limit: int
+    start_timeout: float
+    stop_timeout: float
+    stop_grace: float
+    hook_timeout: float
+    shutdown_timeout: float | None
+    max_retry_after: float
+    max_throttles: int | None
+    max_worker_losses: int | None
+    max_snoozes: int | None
+    throttle_cooldown: float
+    secrets: tuple[str, ...]
+    rng: random.Random
+    debug: bool

@@ -1,0 +1,64 @@
+"""Checks for numbers that users give us: times in seconds, amounts, counts.
+
+Each returns the value as the type the pool computes with, or raises with the field named.
+`bool` is refused everywhere: `timeout=True` is always a mistake.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from math import isfinite
+
+Seconds = float | timedelta
+
+#: A shortage below this share of a limit counts as none: it is rounding, not demand.
+TOLERANCE = 1e-9
+
+
+def number(name: str, value: object, *, at_least: float | None = None) -> float:
+    """Return `value` as a finite float, at least `at_least`.
+
+    Raises:
+        TypeError: it is not an int or a float.
+        ValueError: it is not finite or is too small.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
+    if not isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value}")
+    if at_least is not None and value < at_least:
+        raise ValueError(f"{name} must be at least {at_least:g}, got {value:g}")
+    return float(value)
+
+
+def seconds(name: str, value: object, *, at_least: float = 0.0) -> float:
+    """Return a duration in seconds; a `timedelta` is accepted."""
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    return number(name, value, at_least=at_least)
+
+
+def optional_seconds(name: str, value: object, *, at_least: float = 0.0) -> float | None:
+    """Return a duration in seconds, or None for "no limit"."""
+    return None if value is None else seconds(name, value, at_least=at_least)
+
+
+def count(name: str, value: object, *, at_least: int = 0) -> int:
+    """Return a whole number that is at least `at_least`."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be a whole number, got {type(value).__name__}")
+    if value < at_least:
+        raise ValueError(f"{name} must be at least {at_least}, got {value}")
+    return value
+
+
+def optional_count(name: str, value: object, *, at_least: int = 0) -> int | None:
+    """Return a whole number, or None for "no limit"."""
+    return None if value is None else count(name, value, at_least=at_least)
+
+
+def flag(name: str, value: object) -> bool:
+    """Return a bool, refusing everything that merely looks true."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {type(value).__name__}")
+    return value
