@@ -114,6 +114,7 @@ __all__ = [
     "WorkerStartFailed",
     "WorkerState",
     "WorkerWish",
+    "current_task",
 ]
 
 _logging.getLogger("retrypool_async").addHandler(_logging.NullHandler())

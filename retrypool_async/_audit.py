@@ -38,9 +38,7 @@ def _demand(holds: bool, what: str) -> None:
         raise InvariantBroken(what)
 
 
-def _tasks_are_where_they_say(
-    queued: list[Task], scheduled: list[Task], held: list[Task]
-) -> None:
+def _tasks_are_where_they_say(queued: list[Task], scheduled: list[Task], held: list[Task]) -> None:
     everywhere = [*queued, *scheduled, *held]
     _demand(len({id(task) for task in everywhere}) == len(everywhere), "a task is in two places")
     _demand(all(t.state is TaskState.QUEUED for t in queued), "ready, but not QUEUED")

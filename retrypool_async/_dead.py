@@ -41,9 +41,7 @@ class DeadTasks:
     were dropped for the limit.
     """
 
-    def __init__(
-        self, limit: int | None, resubmit: Callable[[DeadTask], TaskHandle[Any]]
-    ) -> None:
+    def __init__(self, limit: int | None, resubmit: Callable[[DeadTask], TaskHandle[Any]]) -> None:
         self._limit = limit
         self._resubmit = resubmit
         self._tasks: OrderedDict[int, DeadTask] = OrderedDict()

@@ -223,9 +223,7 @@ class Engine:
         ledger = self.ledger
         if record.task is not task:
             return self._late(record, now)
-        if record.stop is not None or (
-            isinstance(error, asyncio.CancelledError) and self.ending
-        ):
+        if record.stop is not None or (isinstance(error, asyncio.CancelledError) and self.ending):
             ruling = ledger.stopped_ruling(task, record.stop)
         else:
             error = without_own_frames(error)

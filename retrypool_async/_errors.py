@@ -31,7 +31,9 @@ class QueueFull(RetryPoolError):
     """
 
     def __init__(self, size: int, retry_after: float | None = None) -> None:
-        super().__init__(f"{size} tasks are waiting already; wait with enqueue() or raise max_queue")
+        super().__init__(
+            f"{size} tasks are waiting already; wait with enqueue() or raise max_queue"
+        )
         self.size = size
         self.retry_after = retry_after
 

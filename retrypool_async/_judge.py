@@ -141,9 +141,7 @@ class Judge:
         )
         return Ruling(outcome=outcome, error=error, task=again)
 
-    def _ask_hook(
-        self, task: Task, record: WorkerRecord, error: Exception
-    ) -> FailureAction | None:
+    def _ask_hook(self, task: Task, record: WorkerRecord, error: Exception) -> FailureAction | None:
         hook = self._hooks.on_failure
         if hook is None:
             return None
@@ -203,9 +201,7 @@ class Judge:
             keep_place=True, else_ending=self._past_deadline(task, error, "cooling", now)
         )
         if settings.max_throttles is not None and refusals > settings.max_throttles:
-            plan = _ending(
-                EndReason.THROTTLES, ThrottleLimit(f"refused {refusals} times"), error
-            )
+            plan = _ending(EndReason.THROTTLES, ThrottleLimit(f"refused {refusals} times"), error)
         elif cool_for > settings.max_retry_after and not self._books.alternatives(task, record):
             plan = _ending(
                 EndReason.HINT_TOO_LONG,
@@ -248,9 +244,7 @@ class Judge:
             plan = _ending(EndReason.SNOOZES, SnoozeLimit(f"snoozed {snoozes} times"), error)
         return Ruling(outcome=AttemptOutcome.SNOOZED, error=error, task=plan, counted=False)
 
-    def _bounced(
-        self, task: Task, error: Exception, policy: RetryPolicy, now: float
-    ) -> Ruling:
+    def _bounced(self, task: Task, error: Exception, policy: RetryPolicy, now: float) -> Ruling:
         decision = policy.decide(task, error, self._pool, self._settings.rng, now)
         if decision.stop is not None:
             return _end(AttemptOutcome.BOUNCED, error, decision.stop, error)
@@ -266,4 +260,3 @@ def _end(
 def _ending(reason: EndReason, limit: Exception, error: Exception) -> Ending:
     limit.__cause__ = error
     return Ending(reason=reason, error=limit)
-

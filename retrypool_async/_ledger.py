@@ -43,7 +43,7 @@ from ._states import (
     WorkerState,
     WorkerWish,
 )
-from ._task import ONE_REQUEST, Attempt, Move, Task, Times, frames_of, keep_ends
+from ._task import ONE_REQUEST, Attempt, Move, Task, frames_of, keep_ends
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -334,7 +334,7 @@ class Ledger:
     def _give_back(self, record: WorkerRecord, now: float, reason: str) -> None:
         """Take back a task that was promised to a worker and has not started."""
         task = record.task
-        assert task is not None and task.state is RESERVED
+        assert task is not None
         past = task.leave_straight_path(self.settings.history_limit)
         past.times = task.times_until(now)
         self._unhold(record, task)
@@ -672,19 +672,14 @@ class Ledger:
     def _end_waiting(self, task: Task, now: float) -> None:
         """A task that has not started within its `queue_timeout` dies."""
         why, when = self.outlook(task, now)
-        self._settle(
-            task, TaskState.DEAD, EndReason.QUEUE_TIMEOUT, QueueTimeout(why, when), now
-        )
+        self._settle(task, TaskState.DEAD, EndReason.QUEUE_TIMEOUT, QueueTimeout(why, when), now)
 
     def _time_out(self, task: Task, now: float) -> None:
         """A task's `timeout` is over."""
         if task.state is RUNNING:
             self.outbox.append((Effect.OVERDUE, task.holder, task))
             return
-        if task.state is SCHEDULED:
-            waiting_for = "backoff"
-        else:
-            waiting_for = self.outlook(task, now)[0]
+        waiting_for = "backoff" if task.state is SCHEDULED else self.outlook(task, now)[0]
         self._withdraw(
             task,
             EndReason.TIMEOUT,
@@ -752,13 +747,14 @@ class Ledger:
                 outcome=AttemptOutcome.CANCELLED,
                 error=None,
                 counted=False,
-                task=Ending(
-                    reason=EndReason.CANCELLED, error=None, state=TaskState.CANCELLED
-                ),
+                task=Ending(reason=EndReason.CANCELLED, error=None, state=TaskState.CANCELLED),
             )
         if stop is Stop.REMOVE and not self.stopping:
             return Ruling(
-                outcome=AttemptOutcome.SHUTDOWN, error=None, counted=False, task=Again(keep_place=True)
+                outcome=AttemptOutcome.SHUTDOWN,
+                error=None,
+                counted=False,
+                task=Again(keep_place=True),
             )
         return Ruling(
             outcome=AttemptOutcome.SHUTDOWN,
@@ -1109,11 +1105,11 @@ class Ledger:
         if what is Due.PLAN:
             return when == self._plan_at
         if what is Due.RETRY:
-            return whom.state is SCHEDULED and whom.due == when
+            return bool(whom.state is SCHEDULED and whom.due == when)
         if what is Due.DEADLINE:
             return not whom.has_ended() and whom.deadline == when
         if what is Due.START_BY:
-            return whom.run_count == 0 and whom.state is QUEUED
+            return bool(whom.run_count == 0 and whom.state is QUEUED)
         if what is Due.LIMIT:
             return whom.watch_at == when
         if what is Due.COOL:
@@ -1218,9 +1214,7 @@ class Ledger:
         name = None if holder is None else holder.name
         self.outbox.append((Effect.EVENT, TaskMoved(task, old, new, reason, name, now), None))
 
-    def _told_worker(
-        self, record: WorkerRecord, old: WorkerState, reason: str, now: float
-    ) -> None:
+    def _told_worker(self, record: WorkerRecord, old: WorkerState, reason: str, now: float) -> None:
         if self.observed:
             event = WorkerMoved(record.ref, old, record.state, reason, now)
             self.outbox.append((Effect.EVENT, event, None))

@@ -6,7 +6,6 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextvars import copy_context
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from ._context import current
@@ -212,9 +211,9 @@ class Pool(Generic[T, R]):
                 not self._engine.loop.is_closed()
             ):
                 raise RuntimeError("the pool is running on another event loop")
-            if self._engine.open or self._engine.ledger.roster.workers:
-                if not self._engine.loop.is_closed():
-                    raise RuntimeError("the pool is running already")
+            busy = self._engine.open or self._engine.ledger.roster.workers
+            if busy and not self._engine.loop.is_closed():
+                raise RuntimeError("the pool is running already")
             self._engine = self._new_engine()
         self._supervisor = Supervisor(self._engine)
         await self._supervisor.start()
@@ -331,9 +330,7 @@ class Pool(Generic[T, R]):
             return self._submit(data, self._defaults)
         return self._submit(data, task_options(dict(options), self._defaults, self._find_id))
 
-    def _submit(
-        self, data: T, chosen: TaskOptions, origin: int | None = None
-    ) -> TaskHandle[R]:
+    def _submit(self, data: T, chosen: TaskOptions, origin: int | None = None) -> TaskHandle[R]:
         engine = self._engine
         if not engine.open:
             self._refuse()
@@ -358,15 +355,17 @@ class Pool(Generic[T, R]):
             Other errors: as `submit`.
         """
         engine = self._engine
+        limit = self._settings.max_queue or 1
         while True:
             try:
                 return self.submit(data, **options)
             except QueueFull:
-                limit = self._settings.max_queue or 1
                 await engine.until(
-                    lambda: not engine.open
-                    or engine.ledger.waiting < limit
-                    or engine.ledger.roster.free != 0
+                    lambda: (
+                        not engine.open
+                        or engine.ledger.waiting < limit
+                        or engine.ledger.roster.free != 0
+                    )
                 )
 
     async def map(
@@ -392,7 +391,10 @@ class Pool(Generic[T, R]):
         size = self._window(window)
         keep_going = flag("return_exceptions", return_exceptions)
         tasks = ended_tasks(
-            items, size, lambda item: self.enqueue(item, **options), ordered=flag("ordered", ordered)
+            items,
+            size,
+            lambda item: self.enqueue(item, **options),
+            ordered=flag("ordered", ordered),
         )
         try:
             async for handle in tasks:
@@ -570,9 +572,7 @@ class Pool(Generic[T, R]):
     async def paused(self, ref: Ref | None = None) -> None:
         """Wait until nothing runs on a paused worker, or on any, and its pause hook has run."""
         records = (
-            list(self._engine.ledger.roster.workers.values())
-            if ref is None
-            else [self._find(ref)]
+            list(self._engine.ledger.roster.workers.values()) if ref is None else [self._find(ref)]
         )
         at_work = (WorkerState.BUSY, WorkerState.RESERVED, WorkerState.RESETTING)
         await self._engine.until(lambda: all(r.state not in at_work for r in records))

@@ -282,4 +282,3 @@ class ReadyQueue:
         for route in self.routes.values():
             for lane in route.lanes.values():
                 yield from lane
-

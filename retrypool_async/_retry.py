@@ -73,7 +73,9 @@ class RetryPolicy:
         self.stop = _strategy("stop", stop or tenacity.stop_after_attempt(3))
         self.wait = _positional(_strategy("wait", wait or _Backoff(0.5, 30.0, 2.0, 1.0)))
         self.retry = _strategy("retry", retry or tenacity.retry_if_exception_type())
-        self.before_sleep = None if before_sleep is None else _strategy("before_sleep", before_sleep)
+        self.before_sleep = (
+            None if before_sleep is None else _strategy("before_sleep", before_sleep)
+        )
         _refuse_result_predicates(self.retry)
 
     @classmethod

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ._states import WorkerState, WorkerWish
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from ._states import Stop
     from ._task import Cost, Task
@@ -195,9 +195,7 @@ class Roster:
                 if record.name == ref:
                     return record
             return None
-        raise TypeError(
-            f"a worker is named by its WorkerRef, id or name, got {type(ref).__name__}"
-        )
+        raise TypeError(f"a worker is named by its WorkerRef, id or name, got {type(ref).__name__}")
 
     def eligible(self, require: frozenset[str], pinned: int | None) -> int:
         """The workers present that carry the tags and are the pinned one, as a bitmask."""
@@ -234,7 +232,7 @@ class Roster:
         Else the dimension that is exceeded, the amount asked, and the most any could grant.
         """
         key = (require, pinned)
-        records = self.of(self.eligible(require, pinned))
+        records: Iterable[WorkerRecord] = self.of(self.eligible(require, pinned))
         floors = self._floors.get(key)
         if floors is None:
             records = list(records)

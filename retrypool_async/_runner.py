@@ -46,9 +46,7 @@ class Desk(Protocol):
     def begin(self, record: WorkerRecord, task: Task) -> bool: ...
     def succeeded(self, record: WorkerRecord, task: Task, value: Any) -> Task | None: ...
     def failed(self, record: WorkerRecord, task: Task, error: BaseException) -> Task | None: ...
-    def attended(
-        self, record: WorkerRecord, order: Order, error: BaseException | None
-    ) -> None: ...
+    def attended(self, record: WorkerRecord, order: Order, error: BaseException | None) -> None: ...
     def stuck(self, record: WorkerRecord) -> None: ...
     def broken(self, record: WorkerRecord, error: BaseException) -> None: ...
     def teardown_failed(self, record: WorkerRecord, error: BaseException) -> None: ...
@@ -112,7 +110,7 @@ class Runner:
     async def _drive(self) -> None:
         self._task = asyncio.current_task()
         desk, record, worker = self._desk, self._record, self._worker
-        begin, succeeded, failed = desk.begin, desk.succeeded, desk.failed
+        begin, succeeded = desk.begin, desk.succeeded
         run = worker.run
         try:
             desk.opened(record, await self._start())
@@ -264,6 +262,7 @@ class Runner:
         """Run a hook of the worker, interrupt it at `limit`, and return what went wrong."""
         loop = asyncio.get_running_loop()
         overran = False
+        timer: asyncio.TimerHandle
 
         def overrun(pause: float) -> None:
             nonlocal overran, timer

@@ -71,8 +71,8 @@ class Supervisor:
         self._closer: asyncio.Task[CloseReport] | None = None
         self._mode = 0
         self._deadline = inf
-        #: Set when a second call makes a closing stricter.
-        self._hurry: asyncio.Event | None = None
+        #: True when a second call has made a closing stricter.
+        self._hurry = False
 
     async def start(self) -> None:
         """Start the host. Ready to launch workers when it returns."""
@@ -80,7 +80,6 @@ class Supervisor:
         self._engine.start(loop)
         self._engine.ending_check = self._ending
         self._stop = loop.create_future()
-        self._hurry = asyncio.Event()
         ready: asyncio.Future[None] = loop.create_future()
         # An empty context: the host must not keep the opener's request alive for ever.
         context = contextvars.Context()
@@ -123,20 +122,22 @@ class Supervisor:
             self._mode, self._deadline = strictness, deadline
             context = contextvars.Context()
             self._closer = context.run(
-                engine.loop.create_task, self._close(), name=f"retrypool {engine.settings.name} close"
+                engine.loop.create_task,
+                self._close(),
+                name=f"retrypool {engine.settings.name} close",
             )
         else:
             self._mode = max(self._mode, strictness)
             self._deadline = min(self._deadline, deadline)
-            assert self._hurry is not None
-            self._hurry.set()
+            self._hurry = True
         engine.shut()
         return self._closer
 
     async def wait_closed(self, closer: asyncio.Task[CloseReport]) -> CloseReport:
         """Wait for a closing. Being cancelled meanwhile does not stop it."""
         with anyio.CancelScope(shield=True):
-            return await asyncio.shield(closer)
+            await asyncio.shield(closer)
+        return closer.result()
 
     async def _close(self) -> CloseReport:
         engine = self._engine
@@ -156,13 +157,9 @@ class Supervisor:
             if self._mode == 2 or now >= self._deadline:
                 break
             patience = None if self._deadline == inf else self._deadline - now
-            assert self._hurry is not None
-            self._hurry.clear()
-            hurry = self._hurry
-            ended = await engine.until(
-                lambda: ledger.live == 0 or hurry.is_set(), patience
-            )
-            if ended and ledger.live == 0:
+            self._hurry = False
+            await engine.until(lambda: ledger.live == 0 or self._hurry, patience)
+            if ledger.live == 0:
                 break
         # 2. Stop what runs, and give its clean-up time.
         now = engine.now()
@@ -186,7 +183,8 @@ class Supervisor:
         engine.stuck_workers.update(record.name for record in ledger.roster.workers.values())
         stuck = tuple(sorted(engine.stuck_workers))
         await engine.observers.close()
-        assert self._stop is not None and self._host is not None
+        assert self._stop is not None
+        assert self._host is not None
         if not self._stop.done():
             self._stop.set_result(None)
         if not stuck:

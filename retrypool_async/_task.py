@@ -288,9 +288,7 @@ class Task:
                     Move(TaskState.RESERVED, TaskState.RUNNING, self.started_at, "started", name)
                 )
             if self.state is TaskState.SUCCEEDED:
-                moves.append(
-                    Move(TaskState.RUNNING, self.state, self.ended_at, "succeeded", name)
-                )
+                moves.append(Move(TaskState.RUNNING, self.state, self.ended_at, "succeeded", name))
         return moves
 
     def leave_straight_path(self, history_limit: int) -> Past:

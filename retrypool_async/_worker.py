@@ -220,9 +220,7 @@ class Traits:
             if worker.max_tasks is None
             else count("worker max_tasks", worker.max_tasks, at_least=1)
         )
-        self.max_age = (
-            None if worker.max_age is None else seconds("worker max_age", worker.max_age)
-        )
+        self.max_age = None if worker.max_age is None else seconds("worker max_age", worker.max_age)
 
 
 def tag_set(name: str, value: object) -> frozenset[str]:
@@ -230,7 +228,7 @@ def tag_set(name: str, value: object) -> frozenset[str]:
     if isinstance(value, str):
         return frozenset({value})
     try:
-        tags = frozenset(value)  # type: ignore[call-overload]
+        tags: frozenset[str] = frozenset(value)  # type: ignore[call-overload]
     except TypeError:
         raise TypeError(f"{name} must be a string or a collection of strings") from None
     if not all(isinstance(tag, str) for tag in tags):
@@ -246,4 +244,3 @@ def quotas_of(value: object) -> tuple[Quota, ...]:
     if isinstance(quotas, (list, tuple)) and all(isinstance(q, Quota) for q in quotas):
         return tuple(quotas)
     raise TypeError("worker quota must be a Quota, a list of Quota, or None")
-

@@ -17,10 +17,11 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"_states", "_errors", "_time"}),
     # records
     frozenset({"_task", "_verdict", "_ruling", "_settings", "_moves", "_agenda"}),
-    # policies, and what users hold in their hands
-    frozenset({"_quota", "_retry", "_hooks", "_handle", "_dead", "_context", "_snapshot"}),
+    # policies, then what users hold in their hands
+    frozenset({"_quota", "_retry", "_secrets", "_hooks"}),
+    frozenset({"_handle", "_map", "_dead", "_context", "_snapshot", "_worker"}),
     # the parts of the ledger, and of the engine
-    frozenset({"_roster", "_ready", "_router", "_audit", "_worker", "_judge"}),
+    frozenset({"_roster", "_ready", "_router", "_audit", "_judge", "_options"}),
     # what is true, and what runs one worker
     frozenset({"_ledger", "_runner"}),
     # what makes things happen
@@ -31,9 +32,10 @@ LEVELS: tuple[frozenset[str], ...] = (
 LEVEL_OF = {module: level for level, modules in enumerate(LEVELS) for module in modules}
 
 #: Decisions and records: no event loop, no third party, nothing that acts.
-STDLIB_ONLY = (
-    LEVELS[0] | LEVELS[1] | {"_ledger", "_roster", "_ready", "_router", "_audit", "_judge"}
-)
+STDLIB_ONLY = {
+    *(LEVELS[0] | LEVELS[1]),
+    *("_ledger", "_roster", "_ready", "_router", "_audit", "_judge"),
+}
 
 #: Each dependency with a sharp edge is handled in one place.
 ONLY_IN = {"tenacity": "_retry", "aiolimiter": "_quota"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .documents import BadFile, python_topics, read_documents
+from .keys import MOST_TOKENS
 from .server import ServerFailed
 
 if TYPE_CHECKING:
@@ -78,9 +78,10 @@ def _demo(arguments: argparse.Namespace) -> int:
     from .display import display
     from .run import Job, run
 
-    # What the pool would log, the display and the report say.
-    logging.getLogger("retrypool_async").addHandler(logging.NullHandler())
-    documents = python_topics() if arguments.input is None else read_documents(arguments.input)
+    if arguments.input is None:
+        documents = python_topics()
+    else:
+        documents = read_documents(arguments.input, longest=MOST_TOKENS)
     job = Job(documents=documents, keys=arguments.keys, seed=arguments.seed, blind=arguments.blind)
     console = Console()
     with _writing(arguments.output) as write, display(console, quiet=arguments.json) as shown:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from pydoc_data.topics import topics
@@ -38,20 +38,21 @@ def python_topics() -> list[Document]:
     return [Document.of(topic, text) for topic, text in topics.items()]
 
 
-def read_documents(path: Path) -> list[Document]:
+def read_documents(path: Path, *, longest: int) -> list[Document]:
     """Read all documents of a JSONL file, `{"id": ..., "text": ...}` on each line.
 
     Raises:
-        BadFile: The file cannot be read, or a line is not a document; nothing is returned then.
+        BadFile: The file cannot be read, or a line is not a document of at most `longest` tokens;
+            nothing is returned then.
     """
     try:
         with path.open("rb") as lines:
-            return list(_parse(path, lines))
+            return list(_parse(path, lines, longest))
     except OSError as error:
         raise BadFile(f"{path}: {error.strerror}") from error
 
 
-def _parse(path: Path, lines: Iterator[bytes]) -> Iterator[Document]:
+def _parse(path: Path, lines: Iterable[bytes], longest: int) -> Iterator[Document]:
     seen: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -60,6 +61,8 @@ def _parse(path: Path, lines: Iterator[bytes]) -> Iterator[Document]:
             document = _document(line)
             if document.id in seen:
                 raise ValueError(f"id {document.id!r} is taken by line {seen[document.id]}")
+            if document.tokens > longest:
+                raise ValueError(f"{document.tokens} words, but no key takes more than {longest}")
         except ValueError as error:
             raise BadFile(f"{path}, line {number}: {error}") from error
         seen[document.id] = number

@@ -42,20 +42,25 @@ _TERMS = (
     (5, 4_000, 3.0),
     (3, 2_500, 1.5),
 )
+#: The longest text that the first of them, which is in every set of keys, takes.
+MOST_TOKENS = max(tokens for _, tokens, _ in _TERMS)
 
 
 def make_keys(count: int) -> list[Key]:
-    """Keys with different quotas and fresh secrets. The second, if any, is slow."""
+    """Keys with different quotas and fresh secrets. The second, if any, is slow.
+
+    When the terms are used up they come round again, slightly changed.
+    """
     keys: list[Key] = []
     for index in range(count):
-        generation, position = divmod(index, len(_TERMS))
+        turn, position = divmod(index, len(_TERMS))
         requests, tokens, per = _TERMS[position]
         keys.append(
             Key(
                 name=f"key-{index + 1}",
                 secret=f"sk-{secrets.token_hex(16)}",
-                requests=requests + generation,
-                tokens=tokens - 10 * generation,
+                requests=requests + turn,
+                tokens=tokens - 10 * turn,
                 per=per,
                 slowness=5.0 if index == 1 else 1.0,
             )
@@ -64,7 +69,7 @@ def make_keys(count: int) -> list[Key]:
 
 
 def revoke_last(keys: Sequence[Key], after: float) -> list[Key]:
-    """The same keys, the last of which is revoked `after` seconds, if enough remain without it."""
+    """The same keys, but that the last is revoked after so many seconds, if two others remain."""
     if len(keys) < 3:
         return list(keys)
     return [*keys[:-1], replace(keys[-1], revoked_after=after)]

@@ -23,8 +23,8 @@ from .report import KeyReport, Report
 from .server import serving
 from .workers import KeyWorker
 
-#: Many attempts, since a blind pool may spend one on each key that is too small for a document.
-RETRY = RetryPolicy.exponential(0.1, max=2.0, attempts=20)
+#: How often a document may fail and still be tried again.
+FAILURES_ALLOWED = 10
 
 
 @final
@@ -66,7 +66,8 @@ async def _process(
     pool = Pool(
         [KeyWorker(key, url, blind=job.blind) for key in keys],
         cost=_cost,
-        retry=RETRY,
+        # A blind pool may, besides, spend an attempt on each key that is too small for a document.
+        retry=RetryPolicy.exponential(0.1, max=2.0, attempts=FAILURES_ALLOWED + job.keys),
         bounce=True,
         max_throttles=None,
         secrets=[key.secret for key in keys],
@@ -96,7 +97,8 @@ async def _process(
 
 def _answer(document: Document, result: Analysis | BaseException) -> Answer:
     if isinstance(result, BaseException):
-        return Failure(id=document.id, error=f"{type(result).__name__}: {result}")
+        reason, *_ = f"{type(result).__name__}: {result}".splitlines()
+        return Failure(id=document.id, error=reason)
     return result
 
 

@@ -4,6 +4,7 @@ Time is virtual (`VirtualLoop`, `run_virtual`, `settle`), workers follow a scrip
 (`ScriptedWorker`), events are gathered (`collect`), and nothing may be left behind (`no_leaks`).
 """
 
+from ._events import collect
 from ._leaks import LeakError, no_leaks
 from ._loop import (
     RealTimeLimit,
@@ -13,11 +14,7 @@ from ._loop import (
     run_virtual,
     settle,
 )
-
-try:
-    from ._workers import Call, ScriptedWorker, Step
-except ImportError:
-    pass
+from ._workers import Call, ScriptedWorker, Step
 
 __all__ = [
     "VirtualLoop",
@@ -29,6 +26,7 @@ __all__ = [
     "ScriptedWorker",
     "Step",
     "Call",
+    "collect",
     "no_leaks",
     "LeakError",
 ]

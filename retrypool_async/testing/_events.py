@@ -18,10 +18,10 @@ async def collect(pool: Pool[Any, Any]) -> AsyncGenerator[list[Event]]:
             await pool.submit(data)
         assert [event.new for event in events if isinstance(event, TaskMoved)] == [...]
 
-    The list is complete when the block is left. It may be left before or after the pool closes.
+    The list is complete when the block is left, be it before or after the pool has closed.
 
     Args:
-        pool: The pool to listen to.
+        pool: The pool to listen to; it must be open.
     """
     events: list[Event] = []
     subscription = pool.events()

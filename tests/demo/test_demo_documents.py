@@ -23,7 +23,7 @@ def test_a_file_is_read_in_order(tmp_path: Path) -> None:
     """One document a line; other fields and blank lines do not matter."""
     path = tmp_path / "in.jsonl"
     path.write_bytes(GOOD + b'\n\n{"text": "", "id": "\xc3\xa9", "more": 1}\n')
-    assert read_documents(path) == [Document("a", "one two", 2), Document("é", "", 0)]
+    assert read_documents(path, longest=3) == [Document("a", "one two", 2), Document("é", "", 0)]
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,7 @@ def test_a_file_is_read_in_order(tmp_path: Path) -> None:
         (b'{"id": 2, "text": ""}', '"id" must be a string'),
         (b'{"id": "b", "text": null}', '"text" must be a string'),
         (b'{"id": "b", "text": "\\ud800"}', "lone surrogate"),
+        (b'{"id": "b", "text": "1 2 3 4"}', "4 words, but no key takes more than 3"),
         (GOOD, "id 'a' is taken by line 1"),
     ],
 )
@@ -44,17 +45,17 @@ def test_a_bad_line_is_named(tmp_path: Path, line: bytes, complaint: str) -> Non
     path = tmp_path / "in.jsonl"
     path.write_bytes(GOOD + b"\n" + line + b"\n")
     with pytest.raises(BadFile, match=f"in.jsonl, line 2: .*{complaint}"):
-        read_documents(path)
+        read_documents(path, longest=3)
 
 
 def test_a_file_without_documents_is_refused(tmp_path: Path) -> None:
     """So is one that is not there."""
     path = tmp_path / "in.jsonl"
     with pytest.raises(BadFile, match="No such file"):
-        read_documents(path)
+        read_documents(path, longest=3)
     path.write_bytes(b"\n")
     with pytest.raises(BadFile, match="no documents"):
-        read_documents(path)
+        read_documents(path, longest=3)
 
 
 def test_a_text_is_analysed() -> None:

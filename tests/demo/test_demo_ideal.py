@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from retrypool_async.demo.documents import Document, python_topics
 from retrypool_async.demo.ideal import ideal_seconds
-from retrypool_async.demo.keys import Key, make_keys, revoke_last
+from retrypool_async.demo.keys import MOST_TOKENS, Key, make_keys, revoke_last
 from retrypool_async.demo.service import SlidingWindow
 
 
@@ -80,6 +80,7 @@ def test_any_number_of_keys_can_do_the_topics(count: int) -> None:
     keys = make_keys(count)
     assert len({(key.requests, key.tokens, key.per) for key in keys}) == count
     assert len({key.secret for key in keys}) == count
+    assert max(key.tokens for key in keys) == keys[0].tokens == MOST_TOKENS
     assert sum(key.slowness > 1 for key in keys) == (count > 1)
     before = ideal_seconds(keys, python_topics())
     revoked = revoke_last(keys, after=before / 2)

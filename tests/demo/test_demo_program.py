@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from retrypool_async.__main__ import main
 from retrypool_async.demo.documents import python_topics
 from retrypool_async.demo.keys import make_keys
 from retrypool_async.demo.server import serving
@@ -89,18 +90,26 @@ def test_documents_from_a_file_to_a_file(tmp_path: Path) -> None:
     assert [analysis["words"] for analysis in analyses] == [3 * (12 - n) for n in range(12)]
 
 
-@pytest.mark.parametrize("blind", [[], ["--blind"]])
-def test_a_document_that_no_key_takes(tmp_path: Path, blind: list[str]) -> None:
-    """Fails alone, is reported in its place, and makes the exit code 1."""
+def test_what_fails_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the summary, in its place in the output, and by exit code 1."""
+    monkeypatch.setattr("retrypool_async.demo.server.ERROR_RATE", 0.5)
+    monkeypatch.setattr("retrypool_async.demo.run.FAILURES_ALLOWED", 0)
     source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
-    write_documents(source, {"a": "one", "b": "word " * 10_000, "c": "three"})
-    done = demo("--json", "--input", source, "--output", target, *blind)
-    assert done.returncode == 1
-    result = json.loads(done.stdout)
-    assert (result["documents"], result["completed"], result["in_order"]) == (3, 2, True)
+    names = [f"document {n}" for n in range(9)]
+    write_documents(source, dict.fromkeys(names, "some words"))
+    options = ["--keys", "1", "--input", str(source), "--output", str(target)]
+    assert main(["demo", *options]) == 1
     lines = [json.loads(line) for line in target.read_text(encoding="utf-8").splitlines()]
-    assert [line["id"] for line in lines] == ["a", "b", "c"]
-    assert [line["id"] for line in lines if "error" in line] == ["b"]
+    assert [line["id"] for line in lines] == names
+    failed = [line for line in lines if "error" in line]
+    assert 0 < len(failed) < 9
+    shown = capsys.readouterr().out
+    assert f"{9 - len(failed)} of 9 documents analysed, in order" in shown
+    for line in failed:
+        assert line["error"].startswith("HTTPStatusError: Server error '50")
+        assert f"{line['id']}: {line['error']}" in shown
 
 
 def test_bad_input_stops_before_anything_starts(tmp_path: Path) -> None:

@@ -1,17 +1,21 @@
 """`collect` gathers every event of a pool from its start to its end, and nothing keeps running."""
 
-from retrypool_async import Pool, TaskMoved, TaskState, WorkerMoved
+from retrypool_async import Pool, TaskMoved, TaskState, WorkerMoved, WorkerState
 from retrypool_async.testing import ScriptedWorker, collect
 
 
 async def test_events_are_gathered_until_the_pool_has_closed() -> None:
-    """Left after the pool: the list holds the whole life of the task and of the worker."""
-    async with collect(pool := Pool([ScriptedWorker([(1, "ok")], name="a")])) as events:
-        async with pool:
-            assert await pool.submit("data") == "ok"
+    """Left after the close: the list holds all that happened to task and worker."""
+    async with (
+        Pool([ScriptedWorker([(1, "ok")], name="a")]) as pool,
+        collect(pool) as events,
+    ):
+        assert await pool.submit("data") == "ok"
+        await pool.close()
     moves = [event.new for event in events if isinstance(event, TaskMoved)]
     assert moves[-3:] == [TaskState.RESERVED, TaskState.RUNNING, TaskState.SUCCEEDED]
-    assert {event.worker.name for event in events if isinstance(event, WorkerMoved)} == {"a"}
+    states = [event.new for event in events if isinstance(event, WorkerMoved)]
+    assert states[-1] is WorkerState.STOPPED
     assert [event.at for event in events] == sorted(event.at for event in events)
 
 
