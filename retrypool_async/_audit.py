@@ -111,8 +111,8 @@ def _nobody_idles_beside_work(ledger: Ledger) -> None:
 
 
 def _history_is_legal(task: Task, limit: int) -> None:
-    moves = [*(task.past.moves if task.past is not None else []), *task.straight_moves()]
-    if len(moves) >= limit:
+    moves = task.moves()
+    if task.past is not None and len(task.past.log) >= limit:
         return  # the middle may have been dropped
     state = TaskState.CREATED
     for move in moves:

@@ -12,11 +12,12 @@ import logging
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from ._books import Effect
 from ._dead import DeadTask, DeadTasks
 from ._errors import PoolClosed
 from ._hooks import Hooks, Observers, Subscription
 from ._judge import Judge
-from ._ledger import Effect, Ledger
+from ._ledger import Ledger
 from ._moves import Event, TaskMoved
 from ._runner import without_own_frames
 from ._snapshot import Snapshot, take_snapshot

@@ -49,6 +49,8 @@ class TaskHandle(Task, Generic[R]):
             except asyncio.CancelledError:
                 self.engine.awaiter_cancelled(self, future)
                 raise
+        if self.state is TaskState.SUCCEEDED:
+            return cast("R", self.value)
         return self.result()
 
     def done(self) -> bool:
@@ -143,9 +145,7 @@ class TaskHandle(Task, Generic[R]):
     @property
     def history(self) -> tuple[Move, ...]:
         """Every change of state, the oldest first; bounded by `history_limit`."""
-        moves = [] if self.past is None else list(self.past.moves)
-        if self.state not in FINAL_STATES or self.state is TaskState.SUCCEEDED:
-            moves.extend(self.straight_moves())
+        moves = self.moves()
         keep_ends(moves, self.engine.settings.history_limit)
         return tuple(moves)
 

@@ -15,6 +15,7 @@ from heapq import heapify, heappop, heappush, heapreplace
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 from ._states import TaskState
+from ._task import ONE_REQUEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,31 +74,36 @@ class Heads(Generic[Q]):
             queue.listed = key
             heappush(self.heap, (key, self._serial, queue))
 
+    def first(self) -> Q | None:
+        """The queue whose head comes first, None when nothing waits in any."""
+        heap = self.heap
+        while heap:
+            key, serial, queue = heap[0]
+            if key is not queue.listed:
+                heappop(heap)  # listed anew under a smaller key since
+                continue
+            head = queue.head_key()
+            if head is None:
+                heappop(heap)
+                queue.listed = None
+                queue.emptied()
+            elif head > key:
+                queue.listed = head
+                heapreplace(heap, (head, serial, queue))
+            else:
+                return queue
+        return None
+
     def in_order(self) -> Iterator[Q]:
         """Yield the queues by their heads. The caller may take tasks, and stop at any time."""
-        heap = self.heap
         passed: list[tuple[Key, int, Q]] = []
         try:
-            while heap:
-                entry = heap[0]
-                key, serial, queue = entry
-                if key is not queue.listed:
-                    heappop(heap)  # listed anew under a smaller key since
-                    continue
-                head = queue.head_key()
-                if head is None:
-                    heappop(heap)
-                    queue.listed = None
-                    queue.emptied()
-                elif head > key:
-                    queue.listed = head
-                    heapreplace(heap, (head, serial, queue))
-                else:
-                    passed.append(heappop(heap))
-                    yield queue
+            while (queue := self.first()) is not None:
+                passed.append(heappop(self.heap))
+                yield queue
         finally:
             for entry in passed:
-                heappush(heap, entry)
+                heappush(self.heap, entry)
 
 
 #: How many lanes an idle route keeps for the next task of the same cost.
@@ -174,7 +180,7 @@ class Lane:
 
     def emptied(self) -> None:
         lanes = self.route.lanes
-        if len(lanes) > SPARE_LANES:
+        if len(lanes) > SPARE_LANES and self.cost is not ONE_REQUEST:
             lanes.pop(self.cost, None)
 
     def __iter__(self) -> Iterator[Task]:
@@ -203,9 +209,8 @@ class Route:
         self.blocked: set[Cost] = set()
 
     def head_key(self) -> Key | None:
-        for lane in self.heads.in_order():
-            return lane.listed  # exact: in_order has just corrected it
-        return None
+        lane = self.heads.first()
+        return None if lane is None else lane.listed  # exact: just corrected
 
     def emptied(self) -> None:
         """Nothing to do: empty routes are pruned together."""
@@ -223,6 +228,9 @@ class ReadyQueue:
 
     def __init__(self) -> None:
         self.any_worker = Route(ANY_WORKER)
+        #: The lane of tasks without any wishes.
+        self.usual = Lane(self.any_worker, ONE_REQUEST)
+        self.any_worker.lanes[ONE_REQUEST] = self.usual
         self.routes: dict[RouteKey, Route] = {ANY_WORKER: self.any_worker}
         self.heads: Heads[Route] = Heads()
         #: Routes whose priorities grow; compared afresh at every look, since no order lasts.

@@ -16,7 +16,7 @@ from ._states import FINAL_STATES, AttemptOutcome, EndReason, TaskState
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextvars import Context
-    from types import TracebackType
+    from types import CodeType, TracebackType
 
     from ._roster import WorkerRecord
 
@@ -55,17 +55,25 @@ class TaskOptions:
 class Frame(NamedTuple):
     """One level of a traceback, without the frame object and all that it would keep alive."""
 
-    file: str
+    code: CodeType
     line: int
-    function: str
+
+    @property
+    def file(self) -> str:
+        """The path of the source file."""
+        return self.code.co_filename
+
+    @property
+    def function(self) -> str:
+        """The name of the function."""
+        return self.code.co_name
 
 
 def frames_of(traceback: TracebackType | None) -> tuple[Frame, ...]:
     """Return where a traceback passed, outermost first, holding no frames."""
     frames: list[Frame] = []
     while traceback is not None:
-        code = traceback.tb_frame.f_code
-        frames.append(Frame(code.co_filename, traceback.tb_lineno, code.co_name))
+        frames.append(Frame(traceback.tb_frame.f_code, traceback.tb_lineno))
         traceback = traceback.tb_next
     return tuple(frames)
 
@@ -143,28 +151,60 @@ class Times(NamedTuple):
     run: float = 0.0  #: running
 
 
+class Stretch(NamedTuple):
+    """A task's way from the queue to a worker, in one entry: it is written for every failure.
+
+    `fresh` marks the first one of a task, which begins with its submission.
+    """
+
+    fresh: bool
+    queued_at: float
+    reserved_at: float | None
+    started_at: float | None
+    worker: str | None
+
+    def moves(self) -> list[Move]:
+        """The moves that it stands for."""
+        moves: list[Move] = []
+        if self.fresh:
+            moves.append(Move(TaskState.CREATED, TaskState.PENDING, self.queued_at, "submitted"))
+            moves.append(Move(TaskState.PENDING, TaskState.QUEUED, self.queued_at, "accepted"))
+        name = self.worker
+        if self.reserved_at is not None:
+            moves.append(
+                Move(TaskState.QUEUED, TaskState.RESERVED, self.reserved_at, "routed", name)
+            )
+        if self.started_at is not None:
+            moves.append(
+                Move(TaskState.RESERVED, TaskState.RUNNING, self.started_at, "started", name)
+            )
+        return moves
+
+
 class Past:
     """What happened to a task off the straight path from submit to success."""
 
     __slots__ = (
+        "backoff",
         "clipped",
+        "log",
         "losses",
-        "moves",
+        "queue",
+        "quota",
         "retry_state",
+        "run",
         "runs",
         "snoozes",
         "throttles",
-        "times",
         "traceback",
     )
 
     def __init__(self) -> None:
         self.runs: list[Attempt] = []
-        self.moves: list[Move] = []
-        self.times = Times()
-        self.throttles = 0
-        self.losses = 0
-        self.snoozes = 0
+        self.log: list[Move | Stretch] = []
+        #: Seconds spent, as in `Times`, up to when the task was last queued.
+        self.queue = self.quota = self.backoff = self.run = 0.0
+        self.throttles = self.losses = self.snoozes = 0
         self.retry_state: Any = None
         #: True once a wait was shortened to fit before the deadline.
         self.clipped = False
@@ -270,56 +310,80 @@ class Task:
     # The straight path (queued, reserved, running, succeeded) is kept as four times in slots
     # and written out only when somebody reads it or something unusual follows it.
 
-    def straight_moves(self) -> list[Move]:
-        """The moves since the task was last queued that `past` does not hold yet."""
-        moves: list[Move] = []
-        at = self.queued_at
-        if self.past is None or not self.past.moves:
-            moves.append(Move(TaskState.CREATED, TaskState.PENDING, at, "submitted"))
-            moves.append(Move(TaskState.PENDING, TaskState.QUEUED, at, "accepted"))
-        if self.state in _ON_WORKER:
-            holder = self.holder
-            name = holder.name if holder is not None else None
-            moves.append(
-                Move(TaskState.QUEUED, TaskState.RESERVED, self.reserved_at, "routed", name)
-            )
-            if self.state is not TaskState.RESERVED:
-                moves.append(
-                    Move(TaskState.RESERVED, TaskState.RUNNING, self.started_at, "started", name)
-                )
-            if self.state is TaskState.SUCCEEDED:
-                moves.append(Move(TaskState.RUNNING, self.state, self.ended_at, "succeeded", name))
-        return moves
+    def _stretch(self) -> Stretch:
+        """The way since the task was last queued."""
+        fresh = self.past is None or not self.past.log
+        if self.state not in _ON_WORKER:
+            return Stretch(fresh, self.queued_at, None, None, None)
+        holder = self.holder
+        return Stretch(
+            fresh,
+            self.queued_at,
+            self.reserved_at,
+            None if self.state is TaskState.RESERVED else self.started_at,
+            None if holder is None else holder.name,
+        )
 
-    def leave_straight_path(self, history_limit: int) -> Past:
-        """Write the moves made so far into `past`, before one that is not straight."""
+    def leave_straight_path(self, history_limit: int, now: float) -> Past:
+        """Write down the way so far and the time it took, before a move that is not straight."""
         past = self.past
         if past is None:
             past = self.past = Past()
-        past.moves.extend(self.straight_moves())
-        keep_ends(past.moves, history_limit)
+        queue, quota, backoff, run = self._stretch_times(now)
+        past.queue += queue
+        past.quota += quota
+        past.backoff += backoff
+        past.run += run
+        if self.state is not TaskState.SCHEDULED:
+            past.log.append(self._stretch())
+            keep_ends(past.log, history_limit)
         return past
+
+    def moves(self) -> list[Move]:
+        """Every move so far, the oldest first."""
+        moves: list[Move] = []
+        for entry in () if self.past is None else self.past.log:
+            if isinstance(entry, Stretch):
+                moves.extend(entry.moves())
+            else:
+                moves.append(entry)
+        if self.state is TaskState.QUEUED or self.state in _ON_WORKER:
+            stretch = self._stretch()
+            moves.extend(stretch.moves())
+            if self.state is TaskState.SUCCEEDED:
+                moves.append(
+                    Move(TaskState.RUNNING, self.state, self.ended_at, "succeeded", stretch.worker)
+                )
+        return moves
+
+    def _stretch_times(self, now: float) -> tuple[float, float, float, float]:
+        """Seconds in the queue, for quota, backing off and running, since last written down."""
+        state = self.state
+        if state is TaskState.SCHEDULED:
+            return 0.0, 0.0, now - self.ended_at, 0.0
+        if state is TaskState.QUEUED:
+            blocked_at = now if self.blocked_at is None else self.blocked_at
+            return blocked_at - self.queued_at, now - blocked_at, 0.0, 0.0
+        if state not in _ON_WORKER:
+            return 0.0, 0.0, 0.0, 0.0
+        reserved_at = self.reserved_at
+        blocked_at = reserved_at if self.blocked_at is None else self.blocked_at
+        queue = blocked_at - self.queued_at
+        quota = reserved_at - blocked_at
+        if state is TaskState.RESERVED:
+            return queue + now - reserved_at, quota, 0.0, 0.0
+        if state is TaskState.SUCCEEDED:
+            now = self.ended_at
+        return queue + self.started_at - reserved_at, quota, 0.0, now - self.started_at
 
     def times_until(self, now: float) -> Times:
         """Where the time went, up to `now` or to the task's end."""
-        queue, quota, backoff, run = self.past.times if self.past is not None else Times()
-        state = self.state
-        if state is TaskState.SUCCEEDED:
-            now = self.ended_at
-        if state is TaskState.SCHEDULED:
-            backoff += now - self.ended_at
-        elif state in _ON_WORKER or state is TaskState.QUEUED:
-            left_queue = now if state is TaskState.QUEUED else self.reserved_at
-            blocked_at = left_queue if self.blocked_at is None else self.blocked_at
-            queue += blocked_at - self.queued_at
-            quota += left_queue - blocked_at
-            if state is TaskState.RUNNING or state is TaskState.SUCCEEDED:
-                queue += self.started_at - self.reserved_at
-                run += now - self.started_at
-            elif state is TaskState.RESERVED:
-                queue += now - self.reserved_at
-        return Times(queue, quota, backoff, run)
+        queue, quota, backoff, run = self._stretch_times(now)
+        past = self.past
+        if past is None:
+            return Times(queue, quota, backoff, run)
+        return Times(past.queue + queue, past.quota + quota, past.backoff + backoff, past.run + run)
 
 
-#: States in which the current cycle has already reached a worker.
+#: States in which the task has reached a worker since it was last queued.
 _ON_WORKER = frozenset({TaskState.RESERVED, TaskState.RUNNING, TaskState.SUCCEEDED})

@@ -209,7 +209,8 @@ def run_virtual(
     Args:
         main: A coroutine, or an async function without arguments.
         seed: Shuffles ready callbacks, see `VirtualLoop`. With a seed, anyio's cancel scopes
-            follow a fixed order too, so that the run can be replayed.
+            follow a fixed order too, so that the run can be replayed; a pool in it needs an `rng`
+            with a seed as well.
         start: First reading of the clock, in virtual seconds.
         debug: asyncio's debug mode.
         limit: Seconds of real time.

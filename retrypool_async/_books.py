@@ -1,0 +1,210 @@
+"""The state of a pool, what its parts have in common, and the way it tells others.
+
+The ledger is built in layers, each a class on top of the one below: `Books` keeps the state,
+`Dispatch` brings tasks and workers together, `Staff` looks after workers, and `Ledger` is the
+whole, with the lives of tasks. None does anything but change this state and fill the outbox.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any
+
+from ._agenda import Agenda, Due
+from ._errors import CostTooLarge, NoWorkers, RetryPoolError, Unroutable, WorkerRemoved
+from ._moves import TaskMoved, WorkerMoved
+from ._ready import ANY_WORKER, ReadyQueue, RouteKey
+from ._roster import Roster, WorkerRecord
+from ._router import LeastRecentlyUsed, Strategy
+from ._states import EndReason, TaskState, WorkerState, WorkerWish
+from ._task import Move, Task, keep_ends
+
+if TYPE_CHECKING:
+    from ._settings import NoWorkersPolicy, Settings
+
+# Looked up once: these are read several times per task.
+CREATED, PENDING, QUEUED = TaskState.CREATED, TaskState.PENDING, TaskState.QUEUED
+RESERVED, RUNNING, SCHEDULED = TaskState.RESERVED, TaskState.RUNNING, TaskState.SCHEDULED
+SUCCEEDED = TaskState.SUCCEEDED
+IDLE, BUSY, PROMISED = WorkerState.IDLE, WorkerState.BUSY, WorkerState.RESERVED
+RUN = WorkerWish.RUN
+
+
+class Effect(Enum):
+    """What the engine has to do about a step."""
+
+    ASSIGN = auto()  #: (worker, task): deliver the task
+    ORDER = auto()  #: (worker, order): deliver the order
+    INTERRUPT = auto()  #: (worker, None): interrupt the attempt in progress
+    OVERDUE = auto()  #: (worker, task): its attempt has reached its limit
+    SETTLED = auto()  #: (task, None): tell who waits for it
+    STUCK = auto()  #: (worker, None): its code ignores being stopped
+    GONE = auto()  #: (worker, None): it has left the pool
+    EVENT = auto()  #: (event, None): tell the observers
+
+
+class Books:
+    """The state of one pool."""
+
+    def __init__(self, settings: Settings, strategy: Strategy | None = None) -> None:
+        self.settings = settings
+        self.strategy: Strategy = strategy or LeastRecentlyUsed()
+        #: Attempts that may be in progress at once over all workers; None for no limit.
+        self.concurrency: int | None = None
+        self.ready = ReadyQueue()
+        self.roster = Roster()
+        self.agenda = Agenda(self._counts)
+        self.outbox: deque[tuple[Effect, Any, Any]] = deque()
+        #: True while somebody wants to see every move.
+        self.observed = False
+
+        self.submitted = 0
+        self.succeeded = 0
+        self.dead = 0
+        self.cancelled = 0
+        self.dropped = 0
+        #: Tasks that have not ended; those on a worker; those waiting for a retry.
+        self.live = 0
+        self.held = 0
+        self.scheduled = 0
+        #: Debits and refunds of permits, for conservation: debited - refunded = started.
+        self.debited = 0
+        self.refunded = 0
+        self.started = 0
+
+        self.paused = False
+        self.resume_at: float | None = None
+        #: True once workers are to close as they come free.
+        self.stopping = False
+        self._next_order = 0
+        self._front_order = 0
+        self._plan_at: float | None = None
+        #: True when a task without wishes could run on somebody: the usual case, judged once.
+        self._usual = False
+
+    # -- accepting and ending --------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> int:
+        """Tasks that are ready and on no worker."""
+        return self.live - self.held - self.scheduled
+
+    def _refusal(self, key: RouteKey, cost: Any) -> RetryPoolError | None:
+        """Why no worker present could ever take such a task, None when one could."""
+        roster = self.roster
+        if not roster.eligible(key.require, key.worker):
+            if key.worker is not None and key.worker not in roster.workers:
+                return WorkerRemoved(f"worker {key.worker} has left the pool")
+            if not any(record.alive for record in roster.workers.values()):
+                return NoWorkers("the pool has no worker; add one, or submit with wait_for_worker")
+            if key.require:
+                tags = ", ".join(sorted(key.require))
+                return Unroutable(f"no worker carries the required tags: {tags}")
+            return Unroutable(f"worker {key.worker} may not take tasks")
+        exceeded = roster.unaffordable(cost, key.require, key.worker)
+        return None if exceeded is None else CostTooLarge(*exceeded)
+
+    def _patience(self, task: Task) -> NoWorkersPolicy:
+        return "wait" if task.options.wait_for_worker else self.settings.no_workers
+
+    def _be_patient(self, task: Task, refusal: RetryPoolError, now: float) -> None:
+        """Apply the no-workers policy to a task that nobody present could take."""
+        patience = self._patience(task)
+        if isinstance(refusal, CostTooLarge):
+            self._settle(task, TaskState.DEAD, EndReason.COST, refusal, now)
+        elif patience == "raise" or patience == "dead":
+            self._settle(task, TaskState.DEAD, EndReason.NO_WORKERS, refusal, now)
+        elif patience != "wait":
+            self.agenda.add(now + patience, Due.START_BY, task)
+
+    def _settle(
+        self,
+        task: Task,
+        state: TaskState,
+        reason: EndReason,
+        error: BaseException | None,
+        now: float,
+    ) -> None:
+        """End a task that is on no worker, in any way but success."""
+        before = task.state
+        if before is QUEUED:
+            task.leave_straight_path(self.settings.history_limit, now)
+            self.ready.routes[route_key(task)].lanes[task.cost].forget(task)
+        elif before is SCHEDULED:
+            task.leave_straight_path(self.settings.history_limit, now)
+            self.scheduled -= 1
+        self._moved(task, state, reason.value, now)
+        task.reason = reason
+        task.value = error
+        task.ended_at = now
+        self.live -= 1
+        if state is TaskState.DEAD:
+            self.dead += 1
+        elif state is TaskState.CANCELLED:
+            self.cancelled += 1
+        else:
+            self.dropped += 1
+        self.outbox.append((Effect.SETTLED, task, None))
+
+    def _retry_after(self, now: float) -> float | None:
+        """Seconds until the earliest event that is known to free a place, if any is."""
+        return None if self._plan_at is None else max(self._plan_at - now, 0.0)
+
+    def _counts(self, what: Due, whom: Any, when: float) -> bool:
+        """True while an entry of the agenda means something."""
+        if what is Due.PLAN:
+            return when == self._plan_at
+        if what is Due.RETRY:
+            return bool(whom.state is SCHEDULED and whom.due == when)
+        if what is Due.DEADLINE:
+            return not whom.has_ended() and whom.deadline == when
+        if what is Due.START_BY:
+            return bool(whom.run_count == 0 and whom.state is QUEUED)
+        if what is Due.LIMIT:
+            return whom.watch_at == when
+        if what is Due.COOL:
+            return whom.state is WorkerState.COOLING and whom.cooling_until == when
+        if what is Due.GRACE:
+            return whom.grace_at == when
+        if what is Due.REBUILD:
+            return whom.state is WorkerState.FAILED and whom.rebuild_at == when
+        return (self if whom is None else whom).resume_at == when
+
+    # -- telling ---------------------------------------------------------------------------------
+
+    def _moved(self, task: Task, new: TaskState, reason: str, now: float) -> None:
+        """Move a task off the straight path, and write that down."""
+        past = task.past
+        assert past is not None
+        holder = task.holder if task.run_count or task.state is RESERVED else None
+        name = None if holder is None else holder.name
+        past.log.append(Move(task.state, new, now, reason, name))
+        keep_ends(past.log, self.settings.history_limit)
+        if self.observed:
+            self._told(task, task.state, new, reason, now)
+        task.state = new
+
+    def _told(self, task: Task, old: TaskState, new: TaskState, reason: str, now: float) -> None:
+        on_worker = old in (RESERVED, RUNNING) or new in (RESERVED, RUNNING)
+        holder = task.holder if on_worker else None
+        name = None if holder is None else holder.name
+        self.outbox.append((Effect.EVENT, TaskMoved(task, old, new, reason, name, now), None))
+
+    def _told_worker(self, record: WorkerRecord, old: WorkerState, reason: str, now: float) -> None:
+        if self.observed:
+            event = WorkerMoved(record.ref, old, record.state, reason, now)
+            self.outbox.append((Effect.EVENT, event, None))
+
+
+def route_key(task: Task) -> RouteKey:
+    """The route of a task as it stands: its wishes, and the workers it has tried."""
+    options = task.options
+    if options.worker is None and not task.tried and not options.require and options.aging is None:
+        return ANY_WORKER
+    return RouteKey(options.require, options.worker, task.tried, options.aging)
+
+
+def is_usual(key: RouteKey) -> bool:
+    """True for a task that any worker may run, but for those it has tried."""
+    return not key.require and key.worker is None

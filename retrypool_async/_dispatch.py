@@ -1,0 +1,255 @@
+"""Bringing tasks and workers together: who may run what, and who gets it."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING
+
+from ._agenda import Due
+from ._books import BUSY, IDLE, PROMISED, QUEUED, RESERVED, RUN, Books, Effect, is_usual, route_key
+from ._ready import ANY_WORKER, Route, RouteKey
+from ._roster import WorkerRecord
+from ._router import Search
+from ._states import WorkerState, WorkerWish
+from ._task import ONE_REQUEST, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Lanes without quota that one look passes over in search of a task that does fit.
+LOOK_AHEAD = 32
+
+
+class Dispatch(Books):
+    """Routes, plans, reserves and debits."""
+
+    # -- who may run what ------------------------------------------------------------------------
+
+    def _route(self, key: RouteKey) -> Route:
+        routes = self.ready.routes
+        route = routes.get(key)
+        if route is None:
+            if len(routes) > 1024:
+                self.ready.prune()
+            route = routes[key] = Route(key)
+            self._set_mask(route)
+        return route
+
+    def _set_mask(self, route: Route) -> None:
+        """Work out which workers a route's tasks may go to, as things stand."""
+        roster, key = self.roster, route.key
+        mask = roster.eligible(key.require, key.worker)
+        route.blocked.clear()
+        route.renewed = False
+        if key.tried:
+            fresh = mask & ~key.tried
+            # Judged against the workers present now: when every one that will come free has
+            # been tried, a new round begins; else a bounced task could wait for ever.
+            if fresh and roster.routable(fresh):
+                mask = fresh
+            else:
+                route.renewed = True
+        route.mask = mask
+
+    def _rejudge(self, now: float) -> None:
+        """After a change of the workers: who may run what, and what can no longer be run."""
+        ready = self.ready
+        ready.prune()
+        self._usual = self._refusal(ANY_WORKER, ONE_REQUEST) is None
+        for route in list(ready.routes.values()):
+            self._set_mask(route)
+            for lane in list(route.lanes.values()):
+                refusal = self._refusal(route.key, lane.cost)
+                if refusal is not None:
+                    for task in list(lane):
+                        self._be_patient(task, refusal, now)
+        self._plan(now)
+
+    def _gated(self) -> bool:
+        """True when no task may start, whoever is free."""
+        return self.paused or (self.concurrency is not None and self.held >= self.concurrency)
+
+    def _idle(self, mask: int) -> Iterator[WorkerRecord]:
+        """The free workers, longest idle first; a lone one directly."""
+        if not mask & (mask - 1):
+            return self.roster.of(mask & self.roster.free)
+        return iter(self.roster.idle.values())
+
+    def _may_run(self, record: WorkerRecord, task: Task, now: float) -> bool:
+        """True when a worker that has just come free may take this very task at once."""
+        return (
+            not record.attention
+            and record.wish is RUN
+            and not self.stopping
+            and not self._gated()
+            and all(quota.until(task.cost, now) == 0.0 for quota in record.quotas)
+        )
+
+    # -- pick, reserve and debit in one step -----------------------------------------------------
+
+    def _plan(self, now: float) -> None:
+        """Start everything that may start now, in order, and note when more may."""
+        self._plan_at = None
+        while self.roster.free and self.ready and not self._gated():
+            if not self._start_one(now):
+                break
+
+    def _start_one(self, now: float) -> bool:
+        search = Search(self.strategy)
+        blocked = 0
+        for route in self.ready.in_order(now):
+            mask = route.mask & self.roster.free
+            if not mask:
+                continue
+            route.blocked.clear()
+            for lane in route.heads.in_order():
+                task = lane.peek()
+                record = search.find(self._idle(mask), mask, lane.cost, now)
+                if record is not None:
+                    lane.pop()
+                    self._reserve(record, task, route, now)
+                    self.outbox.append((Effect.ASSIGN, record, task))
+                    return True
+                if task.blocked_at is None:
+                    task.blocked_at = now
+                route.blocked.add(lane.cost)
+                blocked += 1
+                if blocked == LOOK_AHEAD:
+                    break
+            if blocked == LOOK_AHEAD:
+                break
+        if search.wait is not None:
+            self._plan_at = now + search.wait
+            self.agenda.add(self._plan_at, Due.PLAN, None)
+        return False
+
+    def _reserve(self, record: WorkerRecord, task: Task, route: Route, now: float) -> None:
+        """Promise a free worker to a queued task and debit every quota, in one step."""
+        if self.roster.free & record.bit:
+            self.roster.unset_free(record)
+        record.state = PROMISED
+        record.task = task
+        task.state = RESERVED
+        task.holder = record
+        task.reserved_at = now
+        self.held += 1
+        if route.renewed:
+            task.tried = 0
+        quotas = record.quotas
+        if quotas:
+            for quota in quotas:
+                quota.take(task.cost, now)
+            task.debit = (quotas, now)
+            self.debited += 1
+        if self.observed:
+            self._told(task, QUEUED, RESERVED, "routed", now)
+            self._told_worker(record, IDLE, "routed", now)
+
+    def _requeue(
+        self,
+        task: Task,
+        reason: str,
+        now: float,
+        *,
+        front: bool = False,
+        keep_place: bool = False,
+    ) -> None:
+        key = route_key(task)
+        self._moved(task, QUEUED, reason, now)
+        task.queued_at = now
+        task.blocked_at = None
+        if front:
+            self._front_order -= 1
+            task.order = self._front_order
+        elif not keep_place:
+            self._next_order += 1
+            task.order = self._next_order
+        self.ready.push(task, self._route(key))
+        if not (self._usual and task.cost is ONE_REQUEST and is_usual(key)):
+            refusal = self._refusal(key, task.cost)
+            if refusal is not None:
+                self._be_patient(task, refusal, now)
+
+    def _give_back(self, record: WorkerRecord, now: float, reason: str) -> None:
+        """Take back a task that was promised to a worker and has not started."""
+        task = record.task
+        assert task is not None
+        task.leave_straight_path(self.settings.history_limit, now)
+        self._unhold(record, task)
+        self._refund(task)
+        self._moved(task, QUEUED, reason, now)
+        task.queued_at = now
+        task.blocked_at = None
+        self.ready.push(
+            task, self._route(route_key(task))
+        )  # its old order puts it back in its place
+
+    def _unhold(self, record: WorkerRecord, task: Task) -> None:
+        record.task = None
+        record.limit_at = None
+        record.state = IDLE  # for this step only: _attend says what it really is
+        self.held -= 1
+
+    def _refund(self, task: Task) -> None:
+        if task.debit is not None:
+            quotas, at = task.debit
+            for quota in quotas:
+                quota.refund(task.cost, at)
+            task.debit = None
+            self.refunded += 1
+
+    def set_concurrency(self, limit: int | None, now: float) -> None:
+        """Allow more or fewer attempts at once, from the next start on."""
+        self.concurrency = limit
+        self._plan(now)
+
+    # -- looking ahead ---------------------------------------------------------------------------
+
+    def _earliest(self, task: Task, now: float) -> float:
+        """A lower bound of when the task could start, as far as cooldowns are known."""
+        route = self._route(route_key(task))
+        earliest = inf
+        for record in self.roster.of(route.mask):
+            if record.routable:
+                earliest = min(earliest, max(record.cooling_until, now))
+        return earliest
+
+    def alternatives(self, task: Task, record: WorkerRecord) -> bool:
+        """True when a worker other than `record` may be expected to take the task."""
+        key = route_key(task)
+        mask = self.roster.eligible(key.require, key.worker) & ~record.bit
+        return self.roster.routable(mask) != 0
+
+    def outlook(self, task: Task, now: float) -> tuple[str, float | None]:
+        """What a waiting task waits for, and seconds until a worker could take it, if known."""
+        best: tuple[float, str] | None = None
+        unknown: str | None = None
+        key = route_key(task)
+        if self.paused:
+            return "paused", None
+        for record in self.roster.of(self.roster.eligible(key.require, key.worker)):
+            why, wait = self.obstacle(record, task, now)
+            if wait is None:
+                unknown = why
+            elif best is None or wait < best[0]:
+                best = (wait, why)
+        if best is not None and unknown != "busy":
+            return best[1], best[0]
+        return (unknown, None) if unknown is not None else ("no workers", None)
+
+    def obstacle(self, record: WorkerRecord, task: Task, now: float) -> tuple[str, float | None]:
+        """What keeps a worker from taking a task, and for how many seconds, if that is known."""
+        if record.wish is WorkerWish.PAUSE:
+            return "paused", None
+        if record.state in (BUSY, PROMISED):
+            return "busy", None
+        if record.state is WorkerState.STARTING:
+            return "starting", None
+        if record.cooling_until > now:
+            return "cooling", record.cooling_until - now
+        if record.state is not IDLE:
+            return record.state.name.lower(), None
+        wait = max((quota.until(task.cost, now) for quota in record.quotas), default=0.0)
+        if wait > 0.0:
+            return "quota", wait
+        return "free", 0.0

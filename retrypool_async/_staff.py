@@ -1,0 +1,323 @@
+"""The workers' lives: opening, resting, pausing, being rebuilt, stopped and removed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ._agenda import Due
+from ._books import BUSY, IDLE, PROMISED, RUN, Effect
+from ._dispatch import Dispatch
+from ._roster import WorkerRecord
+from ._states import Order, Stop, WorkerState, WorkerWish
+
+if TYPE_CHECKING:
+    from ._task import Task
+
+#: Seconds between tries to rebuild a resource: doubling from the first to the last.
+FIRST_REBUILD_DELAY, LAST_REBUILD_DELAY = 1.0, 60.0
+
+
+class Staff(Dispatch):
+    """Looks after workers."""
+
+    # -- what runners report ---------------------------------------------------------------------
+
+    def add(self, record: WorkerRecord, now: float) -> None:
+        """Take in a worker that is about to open its resource."""
+        self._flag(record)
+        self.roster.add(record)
+        self._rejudge(now)
+
+    def opened(self, record: WorkerRecord, error: BaseException | None, now: float) -> None:
+        """A worker has opened its resource for the first time, or failed to."""
+        before = record.state
+        record.error = error
+        if error is None:
+            record.opened_at = now
+            record.runs_since_open = 0
+            record.state = IDLE
+            self._attend(record, now)
+            return
+        record.state = WorkerState.FAILED
+        self._told_worker(record, before, "start failed", now)
+        if record.retired or self.stopping:
+            self._attend(record, now)
+        self._rejudge(now)
+
+    def attended(
+        self, record: WorkerRecord, order: Order, error: BaseException | None, now: float
+    ) -> None:
+        """A worker has carried out an order, or failed to."""
+        if order is Order.PAUSE:
+            record.pause_told = True
+        elif order is Order.RESUME:
+            record.pause_told = False
+        elif error is not None:
+            # A resource that cannot be reset or opened is rebuilt until that works.
+            record.error = error
+            record.needs_reset = False
+            record.needs_rebuild = True
+            delay = min(FIRST_REBUILD_DELAY * 2**record.losses, LAST_REBUILD_DELAY)
+            record.losses += 1
+            record.rebuild_at = now + delay
+            before = record.state
+            record.state = WorkerState.FAILED
+            self._told_worker(record, before, "rebuild failed", now)
+            self._flag(record)
+            if record.retired or self.stopping:
+                self._attend(record, now)
+            else:
+                self.agenda.add(record.rebuild_at, Due.REBUILD, record)
+            return
+        else:
+            record.needs_reset = False
+            if order is Order.REBUILD:
+                record.needs_rebuild = False
+                record.rebuild_at = None
+                record.losses = 0
+            record.error = None
+            record.opened_at = now
+            record.runs_since_open = 0
+        self._attend(record, now)
+
+    def stuck(self, record: WorkerRecord, now: float) -> None:
+        """A worker's hook goes on although it was told to stop."""
+        before = record.state
+        if before is not WorkerState.STUCK:
+            record.state = WorkerState.STUCK
+            self._told_worker(record, before, "ignores being stopped", now)
+            self.outbox.append((Effect.STUCK, record, None))
+
+    def broken(self, record: WorkerRecord, error: BaseException, now: float) -> None:
+        """A worker's resource was cut off while nothing ran on it: build it anew."""
+        record.needs_rebuild = True
+        record.error = error
+        self._interfere(record, "resource broken", now)
+
+    # -- what a worker does next -----------------------------------------------------------------
+
+    def _release(self, record: WorkerRecord, now: float) -> Task | None:
+        """A worker has nothing more to do. Return its next task, if one may start at once."""
+        if record.attention or self.stopping:
+            self._attend(record, now)
+            return None
+        # Usually whoever is first in line may run here: no search, no detour over the outbox.
+        ready = self.ready
+        if not ready.aging and not self._gated():
+            route = ready.heads.first()
+            if route is not None and route.mask & record.bit:
+                lane = route.heads.first()
+                assert lane is not None
+                for quota in record.quotas:
+                    if quota.until(lane.cost, now) > 0.0:
+                        break
+                else:
+                    task = lane.pop()
+                    self._reserve(record, task, route, now)
+                    return task
+        before = record.state
+        record.state = IDLE
+        self.roster.set_free(record)
+        if self.observed:
+            self._told_worker(record, before, "free", now)
+        if self.ready:
+            self._plan(now)
+        return None
+
+    def unwound(self, record: WorkerRecord, now: float) -> Task | None:
+        """The code of an attempt that was cut off has ended at last."""
+        record.last_ended = now
+        return self._release(record, now)
+
+    def _attend(self, record: WorkerRecord, now: float) -> None:
+        """Say what a worker without a task does next."""
+        assert record.task is None
+        before = record.state
+        self.roster.unset_free(record)
+        record.stop = record.grace_at = None
+        if self._worn_out(record, now):
+            record.needs_rebuild = True
+        self._flag(record)
+        order: Order | None = None
+        if record.retired or self.stopping:
+            order = Order.CLOSE
+        elif record.needs_rebuild:
+            if record.rebuild_at is not None and record.rebuild_at > now:
+                record.state = WorkerState.FAILED
+                return
+            order = Order.REBUILD
+        elif record.needs_reset:
+            order = Order.RESET
+        elif record.wish is WorkerWish.PAUSE and not record.pause_told:
+            order = Order.PAUSE
+        elif record.wish is RUN and record.pause_told:
+            order = Order.RESUME
+        if order is not None:
+            record.state = WorkerState.RESETTING
+            self._told_worker(record, before, order.name.lower(), now)
+            self.outbox.append((Effect.ORDER, record, order))
+            if self.ready:
+                self._plan(now)
+            return
+        if record.cooling_until > now:
+            record.state = WorkerState.COOLING
+            self.agenda.add(record.cooling_until, Due.COOL, record)
+        else:
+            record.cooling_until = 0.0
+            record.state = IDLE
+            self._flag(record)
+            if record.wish is RUN:
+                self.roster.set_free(record)
+        if record.state is not before:
+            self._told_worker(record, before, "attended", now)
+        if self.ready:
+            self._plan(now)
+
+    def _flag(self, record: WorkerRecord) -> None:
+        """Note whether a worker must be looked at before its next task."""
+        record.attention = (
+            record.wish is not RUN
+            or record.retired
+            or record.needs_reset
+            or record.needs_rebuild
+            or record.pause_told
+            or record.stop is not None
+            or record.cooling_until > 0.0
+            or record.max_tasks is not None
+            or record.max_age is not None
+        )
+
+    def _worn_out(self, record: WorkerRecord, now: float) -> bool:
+        return record.runs_since_open > 0 and (
+            (record.max_tasks is not None and record.runs_since_open >= record.max_tasks)
+            or (record.max_age is not None and now - record.opened_at >= record.max_age)
+        )
+
+    def _is_quiet(self, record: WorkerRecord) -> bool:
+        """True when the worker's runner waits to be told something."""
+        return record.state in (IDLE, WorkerState.COOLING, WorkerState.FAILED)
+
+    def _interfere(self, record: WorkerRecord, reason: str, now: float) -> None:
+        """After a change of what is wanted of a worker: act on it now if it can be."""
+        self._flag(record)
+        if record.state is PROMISED:
+            self._give_back(record, now, reason)
+            self._attend(record, now)
+        elif self._is_quiet(record):
+            self._attend(record, now)
+
+    # -- what operators want ---------------------------------------------------------------------
+
+    def pause(
+        self, record: WorkerRecord | None, reason: str | None, until: float | None, now: float
+    ) -> None:
+        """Start nothing more on a worker, or on any. What runs goes on to its end."""
+        if record is None:
+            self.paused = True
+            self.resume_at = until
+            for worker in list(self.roster.workers.values()):
+                if worker.state is PROMISED:
+                    self._give_back(worker, now, "paused")
+                    self._attend(worker, now)
+        elif not record.retired:
+            record.wish = WorkerWish.PAUSE
+            record.pause_reason = reason
+            record.resume_at = until
+            self._interfere(record, "paused", now)
+            self._rejudge(now)
+        if until is not None:
+            self.agenda.add(until, Due.RESUME, record)
+
+    def resume(self, record: WorkerRecord | None, now: float) -> None:
+        """Undo a pause. A worker whose resource failed to open is given another try."""
+        if record is None:
+            self.paused = False
+            self.resume_at = None
+            self._plan(now)
+        elif not record.retired:
+            record.wish = RUN
+            record.pause_reason = None
+            record.resume_at = None
+            if record.state is WorkerState.FAILED:
+                record.needs_rebuild = True
+                record.rebuild_at = None
+            self._interfere(record, "resumed", now)
+            self._rejudge(now)
+
+    def cooldown(self, record: WorkerRecord, until: float, now: float) -> None:
+        """Give a worker nothing before `until`. Of several cooldowns the longest holds."""
+        self._cool(record, until, "worker", now)
+        self._plan(now)
+
+    def _cool(self, record: WorkerRecord, until: float, scope: str, now: float) -> None:
+        shares = [record]
+        if scope == "quota":
+            mine = {id(quota) for quota in record.quotas}
+            shares = [
+                other
+                for other in self.roster.workers.values()
+                if other is record or any(id(quota) in mine for quota in other.quotas)
+            ]
+        for other in shares:
+            if until > other.cooling_until:
+                other.cooling_until = until
+                self._interfere(other, "cooling", now)
+
+    def clear_cooldown(self, record: WorkerRecord, now: float) -> None:
+        """End a worker's cooldown now."""
+        record.cooling_until = 0.0
+        record.hints_missing = 0
+        self._interfere(record, "cooldown cleared", now)
+
+    def set_quotas(self, record: WorkerRecord, quotas: tuple[Any, ...], now: float) -> None:
+        """Put other quotas in force for a worker, from its next run on."""
+        record.quotas = quotas
+        self.roster.changed()
+        self._rejudge(now)
+
+    def remove(self, record: WorkerRecord, now: float, *, force: bool = False) -> None:
+        """Close a worker once its attempt has ended; with `force`, stop that attempt now."""
+        record.wish = WorkerWish.REMOVE
+        record.retired = True
+        self.roster.changed()
+        self._interfere(record, "worker removed", now)
+        if force and record.state is BUSY:
+            self._stop(record, Stop.REMOVE, now)
+        self._rejudge(now)
+
+    # -- stopping --------------------------------------------------------------------------------
+
+    def _stop(self, record: WorkerRecord, stop: Stop, now: float) -> None:
+        """Tell the attempt in progress to stop; the task stays on the worker until it has."""
+        if record.stop is None:
+            self._unwinding(record, stop, now)
+        elif record.stop is not Stop.LIMIT:
+            record.stop = stop
+
+    def _unwinding(self, record: WorkerRecord, stop: Stop, now: float) -> None:
+        if record.task is None:
+            before = record.state
+            record.state = WorkerState.RESETTING
+            self._told_worker(record, before, "unwinding", now)
+        record.attention = True
+        if record.stop is not None:
+            record.stop = stop
+            return
+        record.stop = stop
+        record.grace = self.settings.stop_grace
+        record.grace_at = now + record.grace
+        self.agenda.add(record.grace_at, Due.GRACE, record)
+        self.outbox.append((Effect.INTERRUPT, record, None))
+
+    def stop_running(self, now: float) -> None:
+        """Tell every attempt in progress to stop."""
+        for record in list(self.roster.workers.values()):
+            if record.state is BUSY:
+                self._stop(record, Stop.CLOSE, now)
+
+    def stop_workers(self, now: float) -> None:
+        """Close every worker, each as soon as it has nothing in progress."""
+        self.stopping = True
+        for record in list(self.roster.workers.values()):
+            if self._is_quiet(record):
+                self._attend(record, now)
