@@ -154,7 +154,7 @@ class Books:
     def _counts(self, what: Due, whom: Any, when: float) -> bool:
         """True while an entry of the agenda means something."""
         if what is Due.PLAN:
-            return when == self._plan_at
+            return bool(when == self._plan_at)
         if what is Due.RETRY:
             return bool(whom.state is SCHEDULED and whom.due == when)
         if what is Due.DEADLINE:
@@ -177,8 +177,8 @@ class Books:
         """Move a task off the straight path, and write that down."""
         past = task.past
         assert past is not None
-        holder = task.holder if task.run_count or task.state is RESERVED else None
-        name = None if holder is None else holder.name
+        on_worker = task.run_count or task.state is RESERVED
+        name = task.holder.name if on_worker else None
         past.log.append(Move(task.state, new, now, reason, name))
         keep_ends(past.log, self.settings.history_limit)
         if self.observed:
@@ -187,8 +187,7 @@ class Books:
 
     def _told(self, task: Task, old: TaskState, new: TaskState, reason: str, now: float) -> None:
         on_worker = old in (RESERVED, RUNNING) or new in (RESERVED, RUNNING)
-        holder = task.holder if on_worker else None
-        name = None if holder is None else holder.name
+        name = task.holder.name if on_worker else None
         self.outbox.append((Effect.EVENT, TaskMoved(task, old, new, reason, name, now), None))
 
     def _told_worker(self, record: WorkerRecord, old: WorkerState, reason: str, now: float) -> None:

@@ -31,6 +31,7 @@ class DeadTask:
     metadata: dict[str, Any] = field(repr=False)
     #: The id of the dead task that this one repeated, or None.
     origin: int | None
+    cost: Any = field(repr=False)
     options: Any = field(repr=False)
 
 

@@ -16,6 +16,8 @@ from ._task import ONE_REQUEST, Task
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ._task import Cost
+
 #: Lanes without quota that one look passes over in search of a task that does fit.
 LOOK_AHEAD = 32
 
@@ -37,25 +39,35 @@ class Dispatch(Books):
 
     def _set_mask(self, route: Route) -> None:
         """Work out which workers a route's tasks may go to, as things stand."""
-        roster, key = self.roster, route.key
-        mask = roster.eligible(key.require, key.worker)
+        key = route.key
         route.blocked.clear()
-        route.renewed = False
-        if key.tried:
-            fresh = mask & ~key.tried
-            # Judged against the workers present now: when every one that will come free has
-            # been tried, a new round begins; else a bounced task could wait for ever.
-            if fresh and roster.routable(fresh):
-                mask = fresh
-            else:
-                route.renewed = True
-        route.mask = mask
+        route.mask = self.roster.eligible(key.require, key.worker) & ~key.tried
+
+    def _has_untried(self, key: RouteKey, cost: Cost) -> bool:
+        """True when a worker that has not been tried can be expected to take such a task.
+
+        Judged against the workers present now, at every change of them: when all that will come
+        free have been tried, a new round begins; else a bounced task could wait for ever.
+        """
+        roster = self.roster
+        untried = roster.eligible(key.require, key.worker) & ~key.tried
+        return any(record.routable and record.affords(cost) for record in roster.of(untried))
+
+    def _begin_new_rounds(self) -> None:
+        """Forget the tried workers of tasks that nobody else can be expected to take."""
+        for key, route in list(self.ready.routes.items()):
+            for cost, lane in list(route.lanes.items()) if key.tried else ():
+                if not self._has_untried(key, cost):
+                    for task in lane.take_all():
+                        task.tried = 0
+                        self.ready.push(task, self._route(route_key(task)))
 
     def _rejudge(self, now: float) -> None:
         """After a change of the workers: who may run what, and what can no longer be run."""
         ready = self.ready
         ready.prune()
         self._usual = self._refusal(ANY_WORKER, ONE_REQUEST) is None
+        self._begin_new_rounds()
         for route in list(ready.routes.values()):
             self._set_mask(route)
             for lane in list(route.lanes.values()):
@@ -123,6 +135,46 @@ class Dispatch(Books):
             self.agenda.add(self._plan_at, Due.PLAN, None)
         return False
 
+    def _next_for(self, record: WorkerRecord, now: float) -> tuple[Task | None, bool]:
+        """Reserve the first task in line for a worker that has just come free.
+
+        Without one, say whether that is for want of quota: then others may have to be held back.
+        """
+        ready, bit = self.ready, record.bit
+        fifo = ready.lone_fifo()
+        if fifo is not None:
+            # Tasks without wishes and nothing else: by far the most usual case under load.
+            if not fifo:
+                ready.heads.first()  # unlists what is empty
+                return None, False
+            for quota in record.quotas:
+                if quota.until(ONE_REQUEST, now) > 0.0:
+                    return None, True
+            task = fifo.popleft()
+            self._reserve(record, task, ready.any_worker, now)
+            return task, False
+        route: Route | None = None
+        if not ready.aging:
+            route = ready.heads.first()
+            if route is None:
+                return None, False
+        if route is None or not route.mask & bit:
+            for route in ready.in_order(now):
+                if route.mask & bit:
+                    break
+            else:
+                return None, False
+        lane = route.heads.first()
+        assert lane is not None  # listed routes have been found to hold a task
+        if route.blocked:
+            return None, True
+        for quota in record.quotas:
+            if quota.until(lane.cost, now) > 0.0:
+                return None, True
+        task = lane.pop()
+        self._reserve(record, task, route, now)
+        return task, False
+
     def _reserve(self, record: WorkerRecord, task: Task, route: Route, now: float) -> None:
         """Promise a free worker to a queued task and debit every quota, in one step."""
         if self.roster.free & record.bit:
@@ -133,8 +185,6 @@ class Dispatch(Books):
         task.holder = record
         task.reserved_at = now
         self.held += 1
-        if route.renewed:
-            task.tried = 0
         quotas = record.quotas
         if quotas:
             for quota in quotas:
@@ -155,6 +205,9 @@ class Dispatch(Books):
         keep_place: bool = False,
     ) -> None:
         key = route_key(task)
+        if key.tried and not self._has_untried(key, task.cost):
+            task.tried = 0
+            key = route_key(task)
         self._moved(task, QUEUED, reason, now)
         task.queued_at = now
         task.blocked_at = None

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextvars import copy_context
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 from ._books import Effect
 from ._dead import DeadTask, DeadTasks
 from ._errors import PoolClosed
+from ._handle import TaskHandle
 from ._hooks import Hooks, Observers, Subscription
 from ._judge import Judge
 from ._ledger import Ledger
@@ -34,19 +36,19 @@ from ._task import Attempt
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ._handle import TaskHandle
     from ._quota import Quota
     from ._ready import RouteKey
     from ._retry import RetryPolicy
     from ._roster import WorkerRecord
     from ._router import Strategy
     from ._settings import Settings
-    from ._task import Task
+    from ._task import Cost, Task, TaskOptions
 
 logger = logging.getLogger("retrypool_async")
 
-#: No-op attempts that all workers together may make in one turn of the loop.
-ATTEMPTS_PER_TURN = 256
+#: Attempts that never wait, which all workers together may make in one turn of the loop; and
+#: the least for each, so that turning the loop is not most of the work of many workers.
+ATTEMPTS_PER_TURN, LEAST_SLICE = 512, 4
 
 
 class Engine:
@@ -161,18 +163,30 @@ class Engine:
             ledger.check()
 
     def _resize(self) -> None:
-        self.slice = max(1, ATTEMPTS_PER_TURN // max(1, len(self.ledger.roster.workers)))
+        workers = max(1, len(self.ledger.roster.workers))
+        self.slice = max(LEAST_SLICE, ATTEMPTS_PER_TURN // workers)
 
     # -- submitting ----------------------------------------------------------------------------
 
-    def submit(self, task: Task, key: RouteKey) -> None:
+    def submit(
+        self, data: Any, options: TaskOptions, cost: Cost, key: RouteKey, origin: int | None
+    ) -> TaskHandle[Any]:
         """Hand a new task to the ledger. Raises what that raises."""
+        now = self._time()
+        if now < self._not_before:
+            now = self._not_before
+        task: TaskHandle[Any] = TaskHandle(self, data, options, cost, copy_context(), now)
+        if origin is not None:
+            task.origin = origin
+        if options.on_done is not None:
+            task.callbacks = [options.on_done]
         ledger = self.ledger
-        ledger.submit(task, key, task.submitted_at)
-        if task.options.on_queued is not None:
-            self.observers.call("on_queued", task.options.on_queued, task, task.context)
+        ledger.submit(task, key, now)
+        if options.on_queued is not None:
+            self.observers.call("on_queued", options.on_queued, task, task.context)
         if ledger.outbox or ledger.agenda.next_at < self._armed_at:
             self.carry_out()
+        return task
 
     # -- what runners report -------------------------------------------------------------------
 
@@ -194,29 +208,32 @@ class Engine:
         if not ledger.begin(record, task, now):
             return False
         if task.options.on_running is not None:
-            self.observers.call("on_running", task.options.on_running, task, task.context)
+            self._announce_run(task)
         if ledger.outbox or ledger.agenda.next_at < self._armed_at:
             self.carry_out()
         # A callback may have withdrawn the task.
         return record.task is task
 
-    def succeeded(self, record: WorkerRecord, task: Task, value: Any) -> Task | None:
+    def _announce_run(self, task: Task) -> None:
+        self.observers.call("on_running", task.options.on_running, task, task.context)
+
+    def succeeded(self, record: WorkerRecord, task: Task, value: Any, go_on: bool) -> Task | None:
         now = self._time()
         if now < self._not_before:
             now = self._not_before
         ledger = self.ledger
         if record.task is not task:
             return self._late(record, now)
-        following = ledger.succeed(record, task, value, now)
+        following = ledger.succeed(record, task, value, now, go_on)
         if task.waiters is not None:
             self._wake(task)
-        if ledger.outbox or self._conditions:
+        if ledger.outbox or self._conditions or ledger.agenda.next_at < self._armed_at:
             self.carry_out()
-        elif ledger.agenda.next_at < self._armed_at:
-            self._arm()
-        if task.callbacks is not None or task.options.on_done is not None:
+        if task.callbacks is not None:
             self._call_back(task)
         task.context = None
+        if go_on and following is not None and following.options.on_running is not None:
+            self._announce_run(following)
         return following
 
     def failed(self, record: WorkerRecord, task: Task, error: BaseException) -> Task | None:
@@ -307,12 +324,12 @@ class Engine:
         """A task has ended in any way but success."""
         error = task.value
         if error is not None and task.run_count:
-            _note(error, f"attempt {task.attempt_count} on {task.holder.name}")  # type: ignore[union-attr]
+            _note(error, f"attempt {task.attempt_count} on {task.holder.name}")
         if task.state is TaskState.DEAD:
             self._record_death(task)
         if task.waiters is not None:
             self._wake(task)
-        if task.callbacks is not None or task.options.on_done is not None:
+        if task.callbacks is not None:
             self._call_back(task)
         task.context = None
         past = task.past
@@ -332,7 +349,8 @@ class Engine:
             history=handle.history,
             times=handle.times,
             metadata=dict(self.metadata_of(task)),
-            origin=task.origin,
+            origin=getattr(task, "origin", None),
+            cost=task.cost,
             options=task.options,
         )
         self.dead.add(dead)
@@ -353,8 +371,6 @@ class Engine:
 
     def _call_back(self, task: Task) -> None:
         callbacks, task.callbacks = task.callbacks or [], None
-        if task.options.on_done is not None:
-            callbacks = [task.options.on_done, *callbacks]
         for callback in callbacks:
             self.observers.call("on_done", callback, task, task.context)
 
@@ -428,7 +444,7 @@ class Engine:
             task.callbacks.append(callback)
 
     def metadata_of(self, task: Task) -> dict[str, Any]:
-        notes = task.notes
+        notes = getattr(task, "notes", None)
         if notes is None:
             notes = task.notes = {**self._metadata, **(task.options.metadata or {})}
         return notes
@@ -443,18 +459,17 @@ class Engine:
 
     def last_attempt(self, task: Task) -> Attempt:
         """The attempt that a task succeeded with."""
-        holder = task.holder
-        assert holder is not None
         return Attempt(
-            task.run_count, holder.name, task.started_at, task.ended_at, AttemptOutcome.OK
+            task.run_count, task.holder.name, task.started_at, task.ended_at, AttemptOutcome.OK
         )
 
     def explain(self, task: Task) -> str:
         """Why a task has not started, worker by worker."""
         if task.state in FINAL_STATES:
-            return f"ended: {task.reason.value}"
+            succeeded = task.state is TaskState.SUCCEEDED
+            return "succeeded" if succeeded else f"ended: {task.reason.value}"
         if task.state in (TaskState.RESERVED, TaskState.RUNNING):
-            return f"{task.state.name.lower()} on {task.holder.name}"  # type: ignore[union-attr]
+            return f"{task.state.name.lower()} on {task.holder.name}"
         now = self.now()
         if task.state is TaskState.SCHEDULED:
             return f"retry in {task.due - now:.1f} s"

@@ -31,8 +31,8 @@ class TaskHandle(Task, Generic[R]):
         id: Unique in its pool.
         data: What was submitted.
         state: Where it is in its life.
-        attempt_count: Attempts that count against the retry policy.
-        origin: The id of the dead task that it repeats, or None.
+        attempt_count: Attempts that have ended and count against the retry policy.
+        origin: The id of the dead task that it repeats, if it does.
     """
 
     __slots__ = ()
@@ -71,7 +71,7 @@ class TaskHandle(Task, Generic[R]):
         """
         if self.state is TaskState.SUCCEEDED:
             return cast("R", self.value)
-        error = self.exception()
+        error = self.error()
         try:
             assert error is not None
             raise error
@@ -85,13 +85,24 @@ class TaskHandle(Task, Generic[R]):
             asyncio.InvalidStateError: it has not ended.
             asyncio.CancelledError: it was cancelled.
         """
+        error = self.error()
+        if isinstance(error, asyncio.CancelledError):
+            raise error
+        return error
+
+    def error(self) -> BaseException | None:
+        """Return what `result` would raise, also a cancellation; None when it succeeded.
+
+        Raises:
+            asyncio.InvalidStateError: it has not ended.
+        """
         if self.state not in FINAL_STATES:
             raise asyncio.InvalidStateError(f"task {self.id} has not ended")
         if self.state is TaskState.SUCCEEDED:
             return None
         error: BaseException | None = self.value
         if error is None:
-            raise asyncio.CancelledError(f"task {self.id} was cancelled")
+            return asyncio.CancelledError(f"task {self.id} was cancelled")
         # Several awaiters raise this one object: without a reset its traceback would only grow.
         return error.with_traceback(None if self.past is None else self.past.traceback)
 

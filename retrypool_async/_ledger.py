@@ -20,7 +20,6 @@ from ._books import (
     BUSY,
     CREATED,
     PENDING,
-    PROMISED,
     QUEUED,
     RESERVED,
     RUNNING,
@@ -84,7 +83,11 @@ class Ledger(Staff):
             self._told(task, PENDING, QUEUED, "accepted", now)
         options = task.options
         if not may_start:
-            ready.push(task, route)
+            usual = ready.usual
+            if task.cost is ONE_REQUEST and route is usual.route and usual.listed is not None:
+                usual.push(task)  # behind others: no head changes
+            else:
+                ready.push(task, route)
         elif not ready:
             self._start_or_push(task, route, now)
         else:
@@ -129,59 +132,54 @@ class Ledger(Staff):
 
     # -- running ---------------------------------------------------------------------------------
 
-    def begin(self, record: WorkerRecord, task: Task, now: float) -> bool:
-        """Start the attempt that was promised. False when the task is no longer this worker's."""
-        if record.task is not task or task.state is not RESERVED:
-            return False
-        record.state = BUSY
-        task.state = RUNNING
-        task.started_at = now
-        task.run_count += 1
-        if task.debit is not None:
-            self.started += 1
-            quotas, taken_at = task.debit
-            if taken_at != now:
-                # The service counts from the call, so move the debit to when it is made.
-                for quota in quotas:
-                    quota.refund(task.cost, taken_at)
-                    quota.take(task.cost, now)
-                task.debit = (quotas, now)
-        if task.options.attempt_timeout is not None:
-            record.limit_at = now + task.options.attempt_timeout
-            if record.watch_at is None or record.limit_at < record.watch_at:
-                record.watch_at = record.limit_at
-                self.agenda.add(record.limit_at, Due.LIMIT, record)
-        if self.observed:
-            self._told(task, RESERVED, RUNNING, "started", now)
-            self._told_worker(record, PROMISED, "started", now)
-        return True
+    def succeed(
+        self, record: WorkerRecord, task: Task, value: Any, now: float, go_on: bool = False
+    ) -> Task | None:
+        """Record that the attempt returned. Return the next task reserved for this worker.
 
-    def succeed(self, record: WorkerRecord, task: Task, value: Any, now: float) -> Task | None:
-        """Record that the attempt returned. Return the next task reserved for this worker."""
+        With `go_on` that one has been started already.
+        """
         task.state = SUCCEEDED
-        task.reason = EndReason.SUCCEEDED
         task.value = value
         task.ended_at = now
-        task.attempt_count += 1
-        task.debit = None
         self.succeeded += 1
         self.live -= 1
         record.served += 1
         record.hints_missing = 0
-        self._ran(record, task, now)
-        if self.observed:
-            self._told(task, RUNNING, SUCCEEDED, "succeeded", now)
-        return self._release(record, now)
-
-    def _ran(self, record: WorkerRecord, task: Task, now: float) -> None:
-        """The common part of every end of an attempt."""
-        record.task = None
-        record.limit_at = None
-        record.last_ended = now
         record.runs += 1
         record.run_seconds += now - task.started_at
-        record.runs_since_open += 1
+        if go_on and not (record.attention or self.observed or self.stopping or self._gated()):
+            # What `_release`, `_reserve` and `begin` do, in one go, for the most usual case under
+            # load: the next task without wishes, on the worker that has just come free.
+            fifo = self.ready.lone_fifo()
+            if fifo:
+                quotas = record.quotas
+                for quota in quotas:
+                    if quota.until(ONE_REQUEST, now) > 0.0:
+                        break
+                else:
+                    following = fifo.popleft()
+                    record.task = following
+                    following.state = RUNNING
+                    following.holder = record
+                    following.reserved_at = following.started_at = now
+                    following.run_count += 1
+                    record.limit_at = None
+                    if quotas:
+                        for quota in quotas:
+                            quota.take(ONE_REQUEST, now)
+                        following.debit = (quotas, now)
+                        self.debited += 1
+                        self.started += 1
+                    if following.options.attempt_timeout is not None:
+                        self._limit(record, following, now)
+                    return following
+        record.task = None
+        record.limit_at = None
         self.held -= 1
+        if self.observed:
+            self._told(task, RUNNING, SUCCEEDED, "succeeded", now)
+        return self._release(record, now, go_on)
 
     def fail(
         self, record: WorkerRecord, task: Task, ruling: Ruling, now: float, *, cut_off: bool = False
@@ -216,8 +214,8 @@ class Ledger(Staff):
         task.ended_at = now
         task.blocked_at = None
         task.debit = None
-        if ruling.counted:
-            task.attempt_count += 1
+        if not ruling.counted:
+            past.uncounted += 1
         if ruling.outcome is AttemptOutcome.THROTTLED:
             past.throttles += 1
             record.throttled += 1
@@ -228,7 +226,11 @@ class Ledger(Staff):
             past.snoozes += 1
         elif ruling.outcome in (AttemptOutcome.ERROR, AttemptOutcome.TIMEOUT):
             record.failed += 1
-        self._ran(record, task, now)
+        record.runs += 1
+        record.run_seconds += now - task.started_at
+        record.task = None
+        record.limit_at = None
+        self.held -= 1
 
         if ruling.worker == "retire":
             record.retired = True
@@ -363,9 +365,7 @@ class Ledger(Staff):
         if task.has_ended():
             return False
         if task.state is RUNNING:
-            record = task.holder
-            assert record is not None
-            self._stop(record, stop, now)
+            self._stop(task.holder, stop, now)
             return True
         record = task.holder if task.state is RESERVED else None
         if record is not None:

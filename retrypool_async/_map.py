@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+)
 from typing import TYPE_CHECKING, TypeVar
+
+from ._errors import PoolClosed, RetryPoolError
 
 if TYPE_CHECKING:
     from ._handle import TaskHandle
@@ -20,14 +29,15 @@ async def ended_tasks(
     enqueue: Callable[[T], Awaitable[TaskHandle[R]]],
     *,
     ordered: bool,
-) -> AsyncIterator[TaskHandle[R]]:
+) -> AsyncGenerator[TaskHandle[R] | RetryPoolError, None]:
     """Yield the task of every item once it has ended, in the order of the items or of the ends.
 
     At most `window` tasks exist that have not been yielded, so neither is the source read far
-    ahead of a slow consumer, nor do results pile up. A slow source delays no result. An error of
-    the source is raised after the tasks of the items before it. Leaving early cancels the rest.
+    ahead of a slow consumer, nor do results pile up. A slow source delays no result. An item that
+    the pool refuses gives the refusal in place of a task. An error of the source is raised after
+    the tasks of the items before it. Leaving early cancels the rest.
     """
-    flying: deque[TaskHandle[R]] = deque()  # in the order of the items
+    flying: deque[TaskHandle[R] | RetryPoolError] = deque()  # in the order of the items
     changed = asyncio.Event()
     room = asyncio.Event()
 
@@ -41,9 +51,16 @@ async def ended_tasks(
                 item = await anext(source)
             except StopAsyncIteration:
                 return
-            handle = await enqueue(item)
-            flying.append(handle)
-            handle.add_done_callback(lambda _: changed.set())
+            try:
+                handle = await enqueue(item)
+            except PoolClosed:
+                raise
+            except RetryPoolError as refusal:
+                flying.append(refusal)
+                changed.set()
+            else:
+                flying.append(handle)
+                handle.add_done_callback(lambda _: changed.set())
 
     feeder = asyncio.get_running_loop().create_task(feed(), name="retrypool map")
     feeder.add_done_callback(lambda _: changed.set())
@@ -64,15 +81,18 @@ async def ended_tasks(
         await asyncio.wait([feeder])
         if not feeder.cancelled():
             feeder.exception()  # looked at
-        for handle in flying:
-            handle.cancel()
+        for flyer in flying:
+            if not isinstance(flyer, RetryPoolError):
+                flyer.cancel()
 
 
-def _take_landed(flying: deque[TaskHandle[R]], ordered: bool) -> TaskHandle[R] | None:
-    for index, handle in enumerate(flying):
-        if handle.done():
+def _take_landed(
+    flying: deque[TaskHandle[R] | RetryPoolError], ordered: bool
+) -> TaskHandle[R] | RetryPoolError | None:
+    for index, flyer in enumerate(flying):
+        if isinstance(flyer, RetryPoolError) or flyer.done():
             del flying[index]
-            return handle
+            return flyer
         if ordered:
             return None
     return None

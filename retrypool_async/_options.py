@@ -59,16 +59,14 @@ class SubmitOptions(TypedDict, total=False):
 
 
 def task_options(
-    given: dict[str, Any], defaults: TaskOptions, find_worker: Callable[[object], int]
+    given: dict[str, Any], defaults: dict[str, Any], find_worker: Callable[[object], int]
 ) -> TaskOptions:
-    """Return `given`, checked, over `defaults`.
+    """Return `given`, checked, over `defaults`, which are checked already.
 
     Raises:
         TypeError, ValueError: naming the option.
     """
-    checked: dict[str, Any] = {
-        name: getattr(defaults, name) for name in TaskOptions.__dataclass_fields__
-    }
+    checked = defaults.copy()
     for name, value in given.items():
         check = _CHECKS.get(name)
         if check is not None:
@@ -76,7 +74,7 @@ def task_options(
         elif name == "worker":
             checked[name] = None if value is None else find_worker(value)
         else:
-            known = ", ".join(sorted([*_CHECKS, "worker"]))
+            known = ", ".join(sorted([*_CHECKS, "cost", "worker"]))
             raise TypeError(f"unknown option {name!r}; known: {known}")
     return TaskOptions(**checked)
 
@@ -122,7 +120,6 @@ def _deadline(name: str, value: object) -> object:
 
 
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
-    "cost": lambda name, value: cost_of(value),
     "priority": number,
     "aging": _aging,
     "bounce": flag,

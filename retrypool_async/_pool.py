@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
 from ._context import current
 from ._dead import DeadTask, DeadTasks
@@ -15,6 +15,7 @@ from ._errors import (
     PolicyError,
     PoolClosed,
     QueueFull,
+    RetryPoolError,
     Unroutable,
     WorkerRemoved,
     WorkerStartFailed,
@@ -171,9 +172,12 @@ class Pool(Generic[T, R]):
                 "timeout": timeout,
                 "deadline": deadline,
             },
-            TaskOptions(),
+            {},
             self._find_id,
         )
+        self._default_values = {
+            name: getattr(self._defaults, name) for name in TaskOptions.__dataclass_fields__
+        }
         self._workers: list[Worker[T, R]] = list(workers)
         self._check_workers(self._workers)
         self._supervisor: Supervisor | None = None
@@ -323,18 +327,24 @@ class Pool(Generic[T, R]):
             PolicyError: the pool's cost function raised or returned rubbish.
             TypeError, ValueError: an option is wrong.
         """
-        engine = self._engine
-        if not engine.open:
-            self._refuse()
+        chosen, cost = self._defaults, None
         if not options:
-            return self._submit(data, self._defaults)
-        return self._submit(data, task_options(dict(options), self._defaults, self._find_id))
+            if self._cost is None and self._engine.open:
+                return self._engine.submit(data, chosen, ONE_REQUEST, ANY_WORKER, None)
+        else:
+            given = dict(options)
+            if "cost" in given:
+                cost = cost_of(given.pop("cost"))
+            if given:
+                chosen = task_options(given, self._default_values, self._find_id)
+        return self._submit(data, chosen, cost)
 
-    def _submit(self, data: T, chosen: TaskOptions, origin: int | None = None) -> TaskHandle[R]:
+    def _submit(
+        self, data: T, chosen: TaskOptions, cost: Cost | None, origin: int | None = None
+    ) -> TaskHandle[R]:
         engine = self._engine
         if not engine.open:
             self._refuse()
-        cost = chosen.cost
         if cost is None:
             cost = ONE_REQUEST if self._cost is None else self._compute_cost(data)
         if cost is not ONE_REQUEST:
@@ -342,10 +352,7 @@ class Pool(Generic[T, R]):
         key = ANY_WORKER
         if chosen.require or chosen.worker is not None or chosen.aging is not None:
             key = RouteKey(chosen.require, chosen.worker, 0, chosen.aging)
-        handle: TaskHandle[R] = TaskHandle(engine, data, chosen, cost, copy_context(), engine.now())
-        handle.origin = origin
-        engine.submit(handle, key)
-        return handle
+        return engine.submit(data, chosen, cost, key, origin)
 
     async def enqueue(self, data: T, **options: Unpack[SubmitOptions]) -> TaskHandle[R]:
         """Submit a task, waiting for room in the queue if it is full.
@@ -368,6 +375,28 @@ class Pool(Generic[T, R]):
                     )
                 )
 
+    @overload
+    def map(
+        self,
+        items: Iterable[T] | AsyncIterable[T],
+        *,
+        window: int | None = None,
+        ordered: bool = True,
+        return_exceptions: Literal[False] = False,
+        **options: Unpack[SubmitOptions],
+    ) -> AsyncIterator[R]: ...
+
+    @overload
+    def map(
+        self,
+        items: Iterable[T] | AsyncIterable[T],
+        *,
+        window: int | None = None,
+        ordered: bool = True,
+        return_exceptions: Literal[True],
+        **options: Unpack[SubmitOptions],
+    ) -> AsyncIterator[R | BaseException]: ...
+
     async def map(
         self,
         items: Iterable[T] | AsyncIterable[T],
@@ -376,7 +405,7 @@ class Pool(Generic[T, R]):
         ordered: bool = True,
         return_exceptions: bool = False,
         **options: Unpack[SubmitOptions],
-    ) -> AsyncIterator[R]:
+    ) -> AsyncIterator[R | BaseException]:
         """Submit the items one by one and yield their results.
 
         Args:
@@ -384,27 +413,30 @@ class Pool(Generic[T, R]):
             window: Tasks that may be in flight or waiting to be consumed. Default: twice the
                 number of workers, at least 16.
             ordered: True yields in the order of the items, False as they end.
-            return_exceptions: True yields a failed task's error in the place of its result;
-                False raises it and cancels the tasks in flight.
+            return_exceptions: True yields a failed or refused item's error in the place of its
+                result; False raises it and cancels the tasks in flight.
             options: See `SubmitOptions`; for all items alike.
         """
         size = self._window(window)
         keep_going = flag("return_exceptions", return_exceptions)
-        tasks = ended_tasks(
+        ended = ended_tasks(
             items,
             size,
             lambda item: self.enqueue(item, **options),
             ordered=flag("ordered", ordered),
         )
-        try:
-            async for handle in tasks:
-                if keep_going and not handle.cancelled():
-                    error = handle.exception()
-                    yield handle.result() if error is None else error  # type: ignore[misc]
+        async with aclosing(ended):
+            async for task in ended:
+                if isinstance(task, RetryPoolError):
+                    error: BaseException | None = task
                 else:
-                    yield handle.result()
-        finally:
-            await tasks.aclose()  # type: ignore[attr-defined]
+                    error = task.error()
+                if error is None:
+                    yield cast("TaskHandle[R]", task).result()
+                elif keep_going:
+                    yield error
+                else:
+                    raise error
 
     async def as_completed(
         self,
@@ -413,18 +445,18 @@ class Pool(Generic[T, R]):
         window: int | None = None,
         **options: Unpack[SubmitOptions],
     ) -> AsyncIterator[TaskHandle[R]]:
-        """Submit the items one by one and yield their ended handles as they end."""
-        tasks = ended_tasks(
-            items,
-            self._window(window),
-            lambda item: self.enqueue(item, **options),
-            ordered=False,
-        )
-        try:
-            async for handle in tasks:
-                yield handle
-        finally:
-            await tasks.aclose()  # type: ignore[attr-defined]
+        """Submit the items one by one and yield their ended handles as they end.
+
+        Raises:
+            RetryPoolError: the pool refused an item; the tasks in flight are cancelled.
+        """
+        size = self._window(window)
+        ended = ended_tasks(items, size, lambda item: self.enqueue(item, **options), ordered=False)
+        async with aclosing(ended):
+            async for task in ended:
+                if isinstance(task, RetryPoolError):
+                    raise task
+                yield task
 
     def _window(self, window: int | None) -> int:
         if window is None:
@@ -465,7 +497,7 @@ class Pool(Generic[T, R]):
                     )
 
     def _resubmit(self, dead: DeadTask) -> TaskHandle[R]:
-        return self._submit(dead.data, dead.options, origin=dead.id)
+        return self._submit(dead.data, dead.options, dead.cost, origin=dead.id)
 
     # -- workers -------------------------------------------------------------------------------
 
@@ -727,7 +759,7 @@ def _text(name: str, value: object) -> str:
 
 def _no_workers(value: object) -> NoWorkersPolicy:
     if value == "raise" or value == "wait" or value == "dead":
-        return value  # type: ignore[return-value]
+        return value
     if isinstance(value, str):
         raise ValueError(f'no_workers must be "raise", "wait", "dead" or seconds, got {value!r}')
     return seconds("no_workers", value)

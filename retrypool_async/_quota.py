@@ -17,7 +17,7 @@ from typing import Protocol, runtime_checkable
 
 from aiolimiter import AsyncLimiter
 
-from ._task import Cost
+from ._task import ONE_REQUEST, Cost
 from ._time import TOLERANCE, number, seconds
 
 logger = logging.getLogger("retrypool_async")
@@ -108,7 +108,7 @@ class WindowMeter:
         self.capacity = window.limit
         self.per = window.per
         self._most = window.limit * (1 + TOLERANCE)
-        self._log: deque[list[float]] = deque()  # [time, amount], oldest first
+        self._log: deque[tuple[float, float]] = deque()  # (time, amount), oldest first
         self._used = 0.0
 
     def _expire(self, now: float) -> None:
@@ -136,16 +136,19 @@ class WindowMeter:
     def take(self, amount: float, now: float) -> None:
         log = self._log
         if log and log[-1][0] >= now:
-            log[-1][1] += amount
+            at, taken = log[-1]
+            log[-1] = (at, taken + amount)
         else:
-            log.append([now, amount])
+            log.append((now, amount))
         self._used += amount
 
     def refund(self, amount: float, at: float) -> None:
-        for entry in reversed(self._log):
-            if entry[0] <= at + TOLERANCE:
-                given_back = min(entry[1], amount)
-                entry[1] -= given_back
+        log = self._log
+        for index in range(len(log) - 1, -1, -1):
+            taken_at, taken = log[index]
+            if taken_at <= at + TOLERANCE:
+                given_back = min(taken, amount)
+                log[index] = (taken_at, taken - given_back)
                 self._used -= given_back
                 return
 
@@ -155,7 +158,7 @@ class WindowMeter:
 
     def carry_over(self, other: WindowMeter) -> None:
         """Take over the log of the meter this one replaces."""
-        self._log = deque([at, amount] for at, amount in other._log)
+        self._log = deque(other._log)
         self._used = other._used
 
 
@@ -178,8 +181,8 @@ class BucketMeter:
         limiter = self._limiter
         elapsed = now - limiter._last_check
         if elapsed > 0:
-            if limiter._level:
-                limiter._level = max(limiter._level - elapsed * limiter._rate_per_sec, 0.0)
+            level = limiter._level - elapsed * limiter._rate_per_sec
+            limiter._level = level if level > 0.0 else 0.0
             limiter._last_check = now
         return limiter
 
@@ -221,7 +224,7 @@ class Quota:
         ValueError: no limit at all, or an `AsyncLimiter` that could never grant anything.
     """
 
-    __slots__ = ("_meters",)
+    __slots__ = ("_meters", "_requests")
 
     def __init__(self, *requests_limits: Limit, **dimensions: Limit | list[Limit]) -> None:
         meters: dict[str, tuple[Limiter, ...]] = {}
@@ -234,6 +237,7 @@ class Quota:
         if not any(meters.values()):
             raise ValueError("Quota needs at least one limit, e.g. Quota(Window(60, per=60))")
         self._meters = meters
+        self._requests = meters.get("requests", ())
 
     @property
     def dimensions(self) -> frozenset[str]:
@@ -243,6 +247,12 @@ class Quota:
     def until(self, cost: Cost, now: float) -> float:
         """Seconds until all of `cost` could be granted at once; 0 when it can be now."""
         longest = 0.0
+        if cost is ONE_REQUEST:
+            for meter in self._requests:
+                wait = meter.until(1.0, now)
+                if wait > longest:
+                    longest = wait
+            return longest
         for dimension, amount in cost:
             for meter in self._meters.get(dimension, ()):
                 wait = meter.until(amount, now)
@@ -252,6 +262,10 @@ class Quota:
 
     def take(self, cost: Cost, now: float) -> None:
         """Debit all of `cost`."""
+        if cost is ONE_REQUEST:
+            for meter in self._requests:
+                meter.take(1.0, now)
+            return
         for dimension, amount in cost:
             for meter in self._meters.get(dimension, ()):
                 meter.take(amount, now)

@@ -169,6 +169,14 @@ class Lane:
             return self.fifo.popleft()
         return heappop(self.heap)[1]
 
+    def take_all(self) -> list[Task]:
+        """Remove and return the live tasks, in no particular order."""
+        tasks = list(self)
+        self.fifo.clear()
+        self.heap.clear()
+        self.dead = 0
+        return tasks
+
     def forget(self, task: Task) -> None:
         """Note that a task in here has ended. It keeps its place until it is met or swept."""
         self.dead += 1
@@ -195,14 +203,13 @@ class Lane:
 class Route:
     """The ready tasks that may run on the same workers."""
 
-    __slots__ = ("blocked", "heads", "key", "lanes", "listed", "mask", "renewed")
+    __slots__ = ("blocked", "heads", "key", "lanes", "listed", "mask")
 
     def __init__(self, key: RouteKey) -> None:
         self.key = key
         self.listed: Key | None = None
-        #: The workers its tasks may run on now, and whether that is because all were tried.
+        #: The workers its tasks may run on now.
         self.mask = 0
-        self.renewed = False
         self.lanes: dict[Cost, Lane] = {}
         self.heads: Heads[Lane] = Heads()
         #: Costs that no worker free at the last look had quota for.
@@ -239,6 +246,21 @@ class ReadyQueue:
     def __bool__(self) -> bool:
         """False when nothing waits. May be True for a moment when all that waited has ended."""
         return bool(self.heads.heap or self.aging)
+
+    def lone_fifo(self) -> deque[Task] | None:
+        """The tasks without wishes, in order, if nothing else waits and none is blocked."""
+        routes = self.heads.heap
+        if len(routes) != 1 or self.aging or routes[0][2] is not self.any_worker:
+            return None
+        lanes = self.any_worker.heads.heap
+        usual = self.usual
+        if len(lanes) != 1 or lanes[0][2] is not usual or usual.heap or self.any_worker.blocked:
+            return None
+        fifo = usual.fifo
+        while fifo and fifo[0].state is not TaskState.QUEUED:
+            fifo.popleft()
+            usual.dead -= 1
+        return fifo
 
     def push(self, task: Task, route: Route) -> None:
         """Add a task whose state is QUEUED."""

@@ -151,9 +151,9 @@ class RetryPolicy:
                 return RetryDecision(0.0, EndReason.ATTEMPTS)
         except Exception as problem:
             raise PolicyError(f"retry policy failed: {type(problem).__name__}") from problem
-        state.next_action = tenacity.RetryAction(delay)
         state.idle_for += delay
         if self.before_sleep is not None:
+            state.next_action = tenacity.RetryAction(delay)
             try:
                 self.before_sleep(state)
             except Exception:

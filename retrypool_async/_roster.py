@@ -39,7 +39,6 @@ class WorkerRecord:
         "grace_at",
         "hints_missing",
         "id",
-        "last_ended",
         "limit_at",
         "losses",
         "max_age",
@@ -58,7 +57,7 @@ class WorkerRecord:
         "run_seconds",
         "runner",
         "runs",
-        "runs_since_open",
+        "runs_at_open",
         "served",
         "state",
         "stop",
@@ -119,14 +118,13 @@ class WorkerRecord:
         self.losses = 0
         self.error: BaseException | None = None
         self.opened_at = 0.0
-        self.runs_since_open = 0
+        self.runs_at_open = 0
 
         self.served = 0
         self.failed = 0
         self.throttled = 0
         self.runs = 0
         self.run_seconds = 0.0
-        self.last_ended = 0.0
 
     def quota_share(self, now: float) -> float:
         """The smallest share of any quota that is left, 1.0 without a quota."""
@@ -137,6 +135,14 @@ class WorkerRecord:
                 if largest > 0.0 and largest != inf:
                     share = min(share, left / largest)
         return share
+
+    def affords(self, cost: Cost) -> bool:
+        """True when its quotas could ever grant `cost`."""
+        return all(
+            amount <= quota.largest(dimension)
+            for quota in self.quotas
+            for dimension, amount in cost
+        )
 
     @property
     def alive(self) -> bool:

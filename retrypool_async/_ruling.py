@@ -1,6 +1,8 @@
 """What follows from a failed attempt, as a value: for the task, and for its worker.
 
 The engine asks policies and writes the answer down as a `Ruling`; the ledger carries it out.
+Nobody changes one after that: they are not frozen only because that would cost every failure a
+microsecond.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from typing import Literal
 from ._states import AttemptOutcome, EndReason, TaskState
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Ending:
     """The task ends now."""
 
@@ -21,7 +23,7 @@ class Ending:
     state: TaskState = TaskState.DEAD
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Again:
     """The task runs again."""
 
@@ -38,7 +40,7 @@ class Again:
     else_ending: Ending | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Ruling:
     """The outcome of one attempt and all that follows from it."""
 

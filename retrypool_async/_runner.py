@@ -44,7 +44,9 @@ class Desk(Protocol):
     def ending(self) -> bool: ...
     def opened(self, record: WorkerRecord, error: BaseException | None) -> None: ...
     def begin(self, record: WorkerRecord, task: Task) -> bool: ...
-    def succeeded(self, record: WorkerRecord, task: Task, value: Any) -> Task | None: ...
+    def succeeded(
+        self, record: WorkerRecord, task: Task, value: Any, go_on: bool
+    ) -> Task | None: ...
     def failed(self, record: WorkerRecord, task: Task, error: BaseException) -> Task | None: ...
     def attended(self, record: WorkerRecord, order: Order, error: BaseException | None) -> None: ...
     def stuck(self, record: WorkerRecord) -> None: ...
@@ -115,6 +117,7 @@ class Runner:
         try:
             desk.opened(record, await self._start())
             item: Task | Order | None = None
+            started = False
             left = desk.slice
             while True:
                 if item is None:
@@ -126,19 +129,21 @@ class Runner:
                     desk.attended(record, item, await self._carry_out(item))
                     item = None
                     continue
-                if not begin(record, item):
+                if not started and not begin(record, item):
                     item = None
                     continue
+                left -= 1
                 # The first step is taken here and not in a coroutine of its own: most of the
                 # cost of a short task is in such detours.
-                task, item = item, None
-                assert task.context is not None
-                context = task.context.copy()
+                task, item, started = item, None, False
+                context = task.context.copy()  # type: ignore[union-attr]
                 try:
                     call = run(task.data)
                     waits_for = context.run(_first_step, task, call)
                 except StopIteration as result:
-                    item = succeeded(record, task, result.value)
+                    # The desk starts the next task in the same step if nothing is in between.
+                    started = left > 0 and not self._interrupts
+                    item = succeeded(record, task, result.value, started)
                 except BaseException as error:
                     item = self._failed(task, error)
                 else:
@@ -147,11 +152,12 @@ class Runner:
                     except BaseException as error:
                         item = self._failed(task, error)
                     else:
-                        item = succeeded(record, task, value)
-                del task
+                        started = left > 0 and not self._interrupts
+                        item = succeeded(record, task, value, started)
+                if item is None:
+                    started = False
                 if self._interrupts:
                     await self._absorb()
-                left -= 1
                 if left <= 0:
                     left = desk.slice
                     await self._let_loop_turn()

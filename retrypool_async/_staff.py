@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ._agenda import Due
-from ._books import BUSY, IDLE, PROMISED, RUN, Effect
+from ._books import BUSY, IDLE, PROMISED, RESERVED, RUN, RUNNING, Effect
 from ._dispatch import Dispatch
 from ._roster import WorkerRecord
 from ._states import Order, Stop, WorkerState, WorkerWish
@@ -34,7 +34,7 @@ class Staff(Dispatch):
         record.error = error
         if error is None:
             record.opened_at = now
-            record.runs_since_open = 0
+            record.runs_at_open = record.runs
             record.state = IDLE
             self._attend(record, now)
             return
@@ -77,7 +77,7 @@ class Staff(Dispatch):
                 record.losses = 0
             record.error = None
             record.opened_at = now
-            record.runs_since_open = 0
+            record.runs_at_open = record.runs
         self._attend(record, now)
 
     def stuck(self, record: WorkerRecord, now: float) -> None:
@@ -96,37 +96,64 @@ class Staff(Dispatch):
 
     # -- what a worker does next -----------------------------------------------------------------
 
-    def _release(self, record: WorkerRecord, now: float) -> Task | None:
-        """A worker has nothing more to do. Return its next task, if one may start at once."""
+    def _release(self, record: WorkerRecord, now: float, go_on: bool = False) -> Task | None:
+        """A worker has nothing more to do. Return its next task, if one may start at once.
+
+        With `go_on` that task is started here and now, since the runner will run it at once.
+        """
         if record.attention or self.stopping:
             self._attend(record, now)
             return None
-        # Usually whoever is first in line may run here: no search, no detour over the outbox.
-        ready = self.ready
-        if not ready.aging and not self._gated():
-            route = ready.heads.first()
-            if route is not None and route.mask & record.bit:
-                lane = route.heads.first()
-                assert lane is not None
-                for quota in record.quotas:
-                    if quota.until(lane.cost, now) > 0.0:
-                        break
-                else:
-                    task = lane.pop()
-                    self._reserve(record, task, route, now)
-                    return task
+        blocked = False
+        if self.ready and not self._gated():
+            task, blocked = self._next_for(record, now)
+            if task is not None:
+                if go_on:
+                    self.begin(record, task, now)
+                return task
         before = record.state
         record.state = IDLE
         self.roster.set_free(record)
         if self.observed:
             self._told_worker(record, before, "free", now)
-        if self.ready:
+        if blocked:
             self._plan(now)
         return None
 
+    def begin(self, record: WorkerRecord, task: Task, now: float) -> bool:
+        """Start the attempt that was promised. False when the task is no longer this worker's."""
+        if record.task is not task or task.state is not RESERVED:
+            return False
+        record.state = BUSY
+        task.state = RUNNING
+        task.started_at = now
+        task.run_count += 1
+        if task.debit is not None:
+            self.started += 1
+            quotas, taken_at = task.debit
+            if taken_at != now:
+                # The service counts from the call, so move the debit to when it is made.
+                for quota in quotas:
+                    quota.refund(task.cost, taken_at)
+                    quota.take(task.cost, now)
+                task.debit = (quotas, now)
+        if task.options.attempt_timeout is not None:
+            self._limit(record, task, now)
+        if self.observed:
+            self._told(task, RESERVED, RUNNING, "started", now)
+            self._told_worker(record, PROMISED, "started", now)
+        return True
+
+    def _limit(self, record: WorkerRecord, task: Task, now: float) -> None:
+        """Note when an attempt must be cut off. One entry of the agenda serves many attempts."""
+        assert task.options.attempt_timeout is not None
+        record.limit_at = now + task.options.attempt_timeout
+        if record.watch_at is None or record.limit_at < record.watch_at:
+            record.watch_at = record.limit_at
+            self.agenda.add(record.limit_at, Due.LIMIT, record)
+
     def unwound(self, record: WorkerRecord, now: float) -> Task | None:
         """The code of an attempt that was cut off has ended at last."""
-        record.last_ended = now
         return self._release(record, now)
 
     def _attend(self, record: WorkerRecord, now: float) -> None:
@@ -188,8 +215,9 @@ class Staff(Dispatch):
         )
 
     def _worn_out(self, record: WorkerRecord, now: float) -> bool:
-        return record.runs_since_open > 0 and (
-            (record.max_tasks is not None and record.runs_since_open >= record.max_tasks)
+        runs = record.runs - record.runs_at_open
+        return runs > 0 and (
+            (record.max_tasks is not None and runs >= record.max_tasks)
             or (record.max_age is not None and now - record.opened_at >= record.max_age)
         )
 

@@ -28,11 +28,10 @@ ONE_REQUEST: Cost = (("requests", 1.0),)
 TEXT_LIMIT = 4096
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class TaskOptions:
-    """What was asked for at `submit`, validated. Shared by all tasks that asked for the same."""
+    """What was asked for at `submit`, validated. Shared between tasks, and never changed."""
 
-    cost: Cost | None = None
     priority: float = 0.0
     aging: float | None = None
     bounce: bool = False
@@ -197,6 +196,7 @@ class Past:
         "snoozes",
         "throttles",
         "traceback",
+        "uncounted",
     )
 
     def __init__(self) -> None:
@@ -205,6 +205,8 @@ class Past:
         #: Seconds spent, as in `Times`, up to when the task was last queued.
         self.queue = self.quota = self.backoff = self.run = 0.0
         self.throttles = self.losses = self.snoozes = 0
+        #: Runs that spent no attempt.
+        self.uncounted = 0
         self.retry_state: Any = None
         #: True once a wait was shortened to fit before the deadline.
         self.clipped = False
@@ -224,12 +226,11 @@ def keep_ends(items: list[Any], limit: int) -> None:
 class Task:
     """The record of one task. `TaskHandle` is the same object with what callers may do.
 
-    Set by the move that gives them meaning, and unset before it: `reserved_at`, `holder`,
-    `started_at`, `due`, `ended_at`, `value`, `reason`.
+    Set by what gives them meaning, and unset before it: `reserved_at`, `holder`, `started_at`,
+    `due`, `ended_at`, `value`, `reason` (unless it succeeded), `notes` and `origin`.
     """
 
     __slots__ = (
-        "attempt_count",
         "blocked_at",
         "callbacks",
         "context",
@@ -261,7 +262,10 @@ class Task:
 
     due: float
     ended_at: float
-    holder: WorkerRecord | None
+    holder: WorkerRecord
+    #: The metadata, once somebody has asked for it; the dead task it repeats, if it does.
+    notes: dict[str, Any]
+    origin: int
     reason: EndReason
     reserved_at: float
     started_at: float
@@ -286,8 +290,8 @@ class Task:
         self.state = TaskState.CREATED
         self.submitted_at = self.queued_at = now
         self.id = self.order = 0
-        #: Attempts that count against the retry policy, and runs of every kind.
-        self.attempt_count = self.run_count = 0
+        #: Runs that have been started, of every kind.
+        self.run_count = 0
         #: Bitmask of the workers that are not to be tried again in this round.
         self.tried = 0
         #: Loop time by which the task must have ended; None for never.
@@ -299,12 +303,16 @@ class Task:
         self.past: Past | None = None
         self.waiters: list[Any] | None = None
         self.callbacks: list[Callable[[Any], object]] | None = None
-        self.notes: dict[str, Any] | None = None
-        self.origin: int | None = None
 
     def has_ended(self) -> bool:
         """True in a final state."""
         return self.state in FINAL_STATES
+
+    @property
+    def attempt_count(self) -> int:
+        """Attempts that have ended and count against the retry policy."""
+        ended = self.run_count - (self.state is TaskState.RUNNING)
+        return ended if self.past is None else ended - self.past.uncounted
 
     # -- history ----------------------------------------------------------------------------
     # The straight path (queued, reserved, running, succeeded) is kept as four times in slots
@@ -315,13 +323,12 @@ class Task:
         fresh = self.past is None or not self.past.log
         if self.state not in _ON_WORKER:
             return Stretch(fresh, self.queued_at, None, None, None)
-        holder = self.holder
         return Stretch(
             fresh,
             self.queued_at,
             self.reserved_at,
             None if self.state is TaskState.RESERVED else self.started_at,
-            None if holder is None else holder.name,
+            self.holder.name,
         )
 
     def leave_straight_path(self, history_limit: int, now: float) -> Past:

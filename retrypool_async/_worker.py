@@ -49,7 +49,7 @@ class Worker(ABC, Generic[T, R]):
     max_age: float | timedelta | None = None
 
     @abstractmethod
-    async def run(self, data: T) -> R:
+    async def run(self, data: T, /) -> R:
         """Do one task. Called by the pool only, never twice at once."""
 
     async def on_start(self) -> None:
@@ -98,7 +98,7 @@ class FunctionWorker(Worker[T, R]):
         self._func = func
         set_attributes(self, attributes)
 
-    async def run(self, data: T) -> R:
+    async def run(self, data: T, /) -> R:
         return await self._func(data)
 
 
@@ -136,7 +136,7 @@ class ResourceWorker(Worker[T, R], Generic[S, T, R]):
         if manager is not None:
             await manager.__aexit__(None, None, None)
 
-    async def run(self, data: T) -> R:
+    async def run(self, data: T, /) -> R:
         return await self._call(self._resource, data)
 
 
@@ -168,7 +168,7 @@ class ThreadWorker(Worker[T, R]):
             self._thread.shutdown(wait=False)
             self._thread = None
 
-    async def run(self, data: T) -> R:
+    async def run(self, data: T, /) -> R:
         loop = asyncio.get_running_loop()
         call = loop.run_in_executor(self._thread, copy_context().run, self._func, data)
         while True:
