@@ -7,12 +7,15 @@ from heapq import heapify, heappop, heappush
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from ._states import plain_members
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ._task import Task
 
 
+@plain_members
 class Due(Enum):
     """What an entry of the agenda is about."""
 

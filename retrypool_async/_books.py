@@ -17,7 +17,7 @@ from ._moves import TaskMoved, WorkerMoved
 from ._ready import ANY_WORKER, ReadyQueue, RouteKey
 from ._roster import Roster, WorkerRecord
 from ._router import LeastRecentlyUsed, Strategy
-from ._states import EndReason, TaskState, WorkerState, WorkerWish
+from ._states import EndReason, TaskState, WorkerState, WorkerWish, plain_members
 from ._task import Move, Task, keep_ends
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ IDLE, BUSY, PROMISED = WorkerState.IDLE, WorkerState.BUSY, WorkerState.RESERVED
 RUN = WorkerWish.RUN
 
 
+@plain_members
 class Effect(Enum):
     """What the engine has to do about a step."""
 
@@ -158,18 +159,18 @@ class Books:
         if what is Due.RETRY:
             return bool(whom.state is SCHEDULED and whom.due == when)
         if what is Due.DEADLINE:
-            return not whom.has_ended() and whom.deadline == when
+            return bool(not whom.has_ended() and whom.deadline == when)
         if what is Due.START_BY:
             return bool(whom.run_count == 0 and whom.state is QUEUED)
         if what is Due.LIMIT:
-            return whom.watch_at == when
+            return bool(whom.watch_at == when)
         if what is Due.COOL:
-            return whom.state is WorkerState.COOLING and whom.cooling_until == when
+            return bool(whom.state is WorkerState.COOLING and whom.cooling_until == when)
         if what is Due.GRACE:
-            return whom.grace_at == when
+            return bool(whom.grace_at == when)
         if what is Due.REBUILD:
-            return whom.state is WorkerState.FAILED and whom.rebuild_at == when
-        return (self if whom is None else whom).resume_at == when
+            return bool(whom.state is WorkerState.FAILED and whom.rebuild_at == when)
+        return bool((self if whom is None else whom).resume_at == when)
 
     # -- telling ---------------------------------------------------------------------------------
 

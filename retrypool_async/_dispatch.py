@@ -51,7 +51,10 @@ class Dispatch(Books):
         """
         roster = self.roster
         untried = roster.eligible(key.require, key.worker) & ~key.tried
-        return any(record.routable and record.affords(cost) for record in roster.of(untried))
+        for record in roster.of(untried):
+            if record.routable and (not record.quotas or record.affords(cost)):
+                return True
+        return False
 
     def _begin_new_rounds(self) -> None:
         """Forget the tried workers of tasks that nobody else can be expected to take."""
@@ -125,6 +128,7 @@ class Dispatch(Books):
                 if task.blocked_at is None:
                     task.blocked_at = now
                 route.blocked.add(lane.cost)
+                self.ready.changed()
                 blocked += 1
                 if blocked == LOOK_AHEAD:
                     break
@@ -146,6 +150,7 @@ class Dispatch(Books):
             # Tasks without wishes and nothing else: by far the most usual case under load.
             if not fifo:
                 ready.heads.first()  # unlists what is empty
+                ready.changed()
                 return None, False
             for quota in record.quotas:
                 if quota.until(ONE_REQUEST, now) > 0.0:

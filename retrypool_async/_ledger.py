@@ -148,7 +148,13 @@ class Ledger(Staff):
         record.hints_missing = 0
         record.runs += 1
         record.run_seconds += now - task.started_at
-        if go_on and not (record.attention or self.observed or self.stopping or self._gated()):
+        if go_on and not (
+            record.attention
+            or self.observed
+            or self.stopping
+            or self.paused
+            or self.concurrency is not None
+        ):
             # What `_release`, `_reserve` and `begin` do, in one go, for the most usual case under
             # load: the next task without wishes, on the worker that has just come free.
             fifo = self.ready.lone_fifo()

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from ._task import Cost, Task
 
+_QUEUED = TaskState.QUEUED  # looked up once: it is read several times per task
+
 #: Sorts before what should start later: (minus the priority, order of becoming ready).
 Key = tuple[float, float]
 
@@ -145,10 +147,10 @@ class Lane:
     def head_key(self) -> Key | None:
         """The key of the first live task, None when there is none."""
         fifo, heap = self.fifo, self.heap
-        while fifo and fifo[0].state is not TaskState.QUEUED:
+        while fifo and fifo[0].state is not _QUEUED:
             fifo.popleft()
             self.dead -= 1
-        while heap and heap[0][1].state is not TaskState.QUEUED:
+        while heap and heap[0][1].state is not _QUEUED:
             heappop(heap)
             self.dead -= 1
         if not heap:
@@ -181,8 +183,10 @@ class Lane:
         """Note that a task in here has ended. It keeps its place until it is met or swept."""
         self.dead += 1
         if self.dead > 32 and self.dead * 2 > len(self.fifo) + len(self.heap):
-            self.fifo = deque(task for task in self.fifo if task.state is TaskState.QUEUED)
-            self.heap = [entry for entry in self.heap if entry[1].state is TaskState.QUEUED]
+            live = [task for task in self.fifo if task.state is _QUEUED]
+            self.fifo.clear()
+            self.fifo.extend(live)
+            self.heap = [entry for entry in self.heap if entry[1].state is _QUEUED]
             heapify(self.heap)
             self.dead = 0
 
@@ -193,10 +197,10 @@ class Lane:
 
     def __iter__(self) -> Iterator[Task]:
         for task in self.fifo:
-            if task.state is TaskState.QUEUED:
+            if task.state is _QUEUED:
                 yield task
         for _, task in self.heap:
-            if task.state is TaskState.QUEUED:
+            if task.state is _QUEUED:
                 yield task
 
 
@@ -238,6 +242,8 @@ class ReadyQueue:
         #: The lane of tasks without any wishes.
         self.usual = Lane(self.any_worker, ONE_REQUEST)
         self.any_worker.lanes[ONE_REQUEST] = self.usual
+        #: What `lone_fifo` found, for as long as that holds.
+        self._lone: deque[Task] | None = None
         self.routes: dict[RouteKey, Route] = {ANY_WORKER: self.any_worker}
         self.heads: Heads[Route] = Heads()
         #: Routes whose priorities grow; compared afresh at every look, since no order lasts.
@@ -249,18 +255,23 @@ class ReadyQueue:
 
     def lone_fifo(self) -> deque[Task] | None:
         """The tasks without wishes, in order, if nothing else waits and none is blocked."""
-        routes = self.heads.heap
-        if len(routes) != 1 or self.aging or routes[0][2] is not self.any_worker:
-            return None
-        lanes = self.any_worker.heads.heap
-        usual = self.usual
-        if len(lanes) != 1 or lanes[0][2] is not usual or usual.heap or self.any_worker.blocked:
-            return None
-        fifo = usual.fifo
-        while fifo and fifo[0].state is not TaskState.QUEUED:
+        fifo = self._lone
+        if fifo is None:
+            routes, usual = self.heads.heap, self.usual
+            if len(routes) != 1 or self.aging or routes[0][2] is not usual.route:
+                return None
+            lanes = usual.route.heads.heap
+            if len(lanes) != 1 or lanes[0][2] is not usual or usual.heap or usual.route.blocked:
+                return None
+            fifo = self._lone = usual.fifo
+        while fifo and fifo[0].state is not _QUEUED:
             fifo.popleft()
-            usual.dead -= 1
+            self.usual.dead -= 1
         return fifo
+
+    def changed(self) -> None:
+        """Something other than tasks without wishes may have come to wait, or be blocked."""
+        self._lone = None
 
     def push(self, task: Task, route: Route) -> None:
         """Add a task whose state is QUEUED."""
@@ -270,6 +281,7 @@ class ReadyQueue:
         key = lane.push(task)
         if key is None:
             return
+        self._lone = None
         route.heads.add(lane, key)
         if route.key.aging is None:
             self.heads.add(route, key)

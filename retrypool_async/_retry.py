@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import inspect
 import logging
+import random
+import sys
 from copy import copy
 from datetime import timedelta
 from math import isfinite
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import tenacity
 from tenacity import AsyncRetrying, BaseRetrying, RetryCallState
@@ -23,7 +25,6 @@ from ._task import Past
 from ._time import count, number, seconds
 
 if TYPE_CHECKING:
-    import random
     from collections.abc import Callable
 
     from ._task import Task
@@ -32,6 +33,8 @@ logger = logging.getLogger("retrypool_async")
 
 #: No computed wait is longer: tenacity's exponential has no ceiling worth the name.
 LONGEST_WAIT = 86_400.0
+#: Attempts in all, unless said otherwise.
+DEFAULT_ATTEMPTS = 3
 
 
 class RetryDecision(NamedTuple):
@@ -60,7 +63,7 @@ class RetryPolicy:
         TypeError: something is not callable, or is a coroutine function, or judges results.
     """
 
-    __slots__ = ("before_sleep", "retry", "stop", "wait")
+    __slots__ = ("_attempts", "_backoff", "before_sleep", "retry", "stop", "wait")
 
     def __init__(
         self,
@@ -70,13 +73,21 @@ class RetryPolicy:
         retry: Callable[[RetryCallState], bool] | None = None,
         before_sleep: Callable[[RetryCallState], object] | None = None,
     ) -> None:
-        self.stop = _strategy("stop", stop or tenacity.stop_after_attempt(3))
+        self.stop = _strategy("stop", stop or tenacity.stop_after_attempt(DEFAULT_ATTEMPTS))
         self.wait = _positional(_strategy("wait", wait or _Backoff(0.5, 30.0, 2.0, 1.0)))
         self.retry = _strategy("retry", retry or tenacity.retry_if_exception_type())
         self.before_sleep = (
             None if before_sleep is None else _strategy("before_sleep", before_sleep)
         )
         _refuse_result_predicates(self.retry)
+        # Policies made of nothing but our own parts are answered without tenacity's state.
+        self._backoff: _Backoff | None = None
+        self._attempts = 0
+        if retry is None and before_sleep is None and isinstance(self.wait, _Backoff):
+            if stop is None:
+                self._backoff, self._attempts = self.wait, DEFAULT_ATTEMPTS
+            elif isinstance(stop, _StopAfter):
+                self._backoff, self._attempts = self.wait, stop.max_attempt_number
 
     @classmethod
     def fixed(
@@ -89,7 +100,7 @@ class RetryPolicy:
             attempts: Attempts in all, the first included, at least 1; None for no limit.
             jitter: The share of each wait, 0 to 1, that is drawn at random (downward).
         """
-        wait = seconds("delay", delay)
+        wait = min(seconds("delay", delay), LONGEST_WAIT)
         return cls(stop=_stop_after(attempts), wait=_Backoff(wait, wait, 1.0, _share(jitter)))
 
     @classmethod
@@ -110,7 +121,7 @@ class RetryPolicy:
             jitter: The share of each wait, 0 to 1, that is drawn at random (downward). 1 is
                 "full jitter", which spreads clients that failed together best.
         """
-        wait = _Backoff(seconds("base", base), seconds("max", max), 2.0, _share(jitter))
+        wait = _Backoff(seconds("base", base), _capped("max", max), 2.0, _share(jitter))
         return cls(stop=_stop_after(attempts), wait=wait)
 
     @classmethod
@@ -134,6 +145,11 @@ class RetryPolicy:
         Raises:
             PolicyError: a strategy raised or returned rubbish.
         """
+        if self._backoff is not None:
+            number_ = task.attempt_count + 1
+            if number_ >= self._attempts:
+                return RetryDecision(0.0, EndReason.ATTEMPTS)
+            return RetryDecision(self._backoff.delay(number_, rng))
         past = task.past
         if past is None:
             past = task.past = Past()
@@ -165,6 +181,10 @@ class RetryPolicy:
             f"{part}={type(getattr(self, part)).__name__}" for part in ("stop", "wait", "retry")
         )
         return f"RetryPolicy({names})"
+
+
+class _Random(Protocol):
+    def random(self) -> float: ...
 
 
 class _Outcome(tenacity.Future):
@@ -218,20 +238,30 @@ class _Backoff(wait_base):
         self.base, self.most, self.factor, self.jitter = base, most, factor, jitter
 
     def __call__(self, retry_state: RetryCallState) -> float:
-        # Beyond 2**64 the cap has long been reached, and the power would overflow.
-        exponent = min(retry_state.attempt_number - 1, 64)
-        delay = min(self.most, self.base * self.factor**exponent)
+        return self.delay(retry_state.attempt_number, getattr(retry_state, "rng", random))
+
+    def delay(self, attempt_number: int, rng: _Random) -> float:
+        """Seconds before the retry that follows an attempt."""
+        delay = self.base
+        if self.factor != 1.0:
+            # Beyond 2**64 the cap has long been reached, and the power would overflow.
+            delay = min(self.most, delay * self.factor ** min(attempt_number - 1, 64))
         if self.jitter:
-            rng = getattr(retry_state, "rng", None)
-            share = self.jitter * (rng.random() if rng is not None else 1.0)
-            delay *= 1.0 - share
+            delay *= 1.0 - self.jitter * rng.random()
         return delay
 
 
+class _StopAfter(tenacity.stop_after_attempt):
+    """`stop_after_attempt`, told apart from one that a user configured."""
+
+
 def _stop_after(attempts: int | None) -> Callable[[RetryCallState], bool]:
-    if attempts is None:
-        return tenacity.stop_never
-    return tenacity.stop_after_attempt(count("attempts", attempts, at_least=1))
+    return _StopAfter(sys.maxsize if attempts is None else count("attempts", attempts, at_least=1))
+
+
+def _capped(name: str, value: object) -> float:
+    longest = seconds(name, value)
+    return longest if longest < LONGEST_WAIT else LONGEST_WAIT
 
 
 def _share(jitter: float) -> float:

@@ -117,50 +117,51 @@ class Runner:
         try:
             desk.opened(record, await self._start())
             item: Task | Order | None = None
-            started = False
             left = desk.slice
             while True:
                 if item is None:
-                    left = desk.slice
                     item = await self._next()
+                    left = desk.slice
                 if isinstance(item, Order):
                     if item is Order.CLOSE:
                         return
                     desk.attended(record, item, await self._carry_out(item))
                     item = None
                     continue
-                if not started and not begin(record, item):
-                    item = None
-                    continue
-                left -= 1
-                # The first step is taken here and not in a coroutine of its own: most of the
-                # cost of a short task is in such detours.
-                task, item, started = item, None, False
-                context = task.context.copy()  # type: ignore[union-attr]
-                try:
-                    call = run(task.data)
-                    waits_for = context.run(_first_step, task, call)
-                except StopIteration as result:
-                    # The desk starts the next task in the same step if nothing is in between.
-                    started = left > 0 and not self._interrupts
-                    item = succeeded(record, task, result.value, started)
-                except BaseException as error:
-                    item = self._failed(task, error)
-                else:
+                started = begin(record, item)
+                task: Task | None = item
+                item = None
+                while started and task is not None:
+                    # The first step is taken here and not in a coroutine of its own: most of the
+                    # cost of a short task is in such detours.
+                    left -= 1
+                    context = task.context.copy()  # type: ignore[union-attr]
                     try:
-                        value = await _other_steps(context, call, waits_for)
-                    except BaseException as error:
-                        item = self._failed(task, error)
-                    else:
+                        call = run(task.data)
+                        waits_for = context.run(_first_step, task, call)
+                    except StopIteration as result:
+                        # The desk starts the next task in the same step: nothing is in between.
                         started = left > 0 and not self._interrupts
-                        item = succeeded(record, task, value, started)
-                if item is None:
-                    started = False
+                        task = succeeded(record, task, result.value, started)
+                    except BaseException as error:
+                        started = False
+                        task = self._failed(task, error)
+                    else:
+                        try:
+                            value = await _other_steps(context, call, waits_for)
+                        except BaseException as error:
+                            started = False
+                            task = self._failed(task, error)
+                        else:
+                            started = left > 0 and not self._interrupts
+                            task = succeeded(record, task, value, started)
+                    if not started:
+                        item, task = task, None
                 if self._interrupts:
                     await self._absorb()
                 if left <= 0:
-                    left = desk.slice
                     await self._let_loop_turn()
+                    left = desk.slice
         finally:
             await self._end()
 

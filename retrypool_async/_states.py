@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 from enum import Enum, auto
+from typing import TypeVar
+
+E = TypeVar("E", bound=Enum)
 
 
+def plain_members(enum: type[E]) -> type[E]:
+    """Make looking up a member as cheap as any class attribute.
+
+    Python 3.11 answers `TaskState.QUEUED` through a descriptor written in Python, which costs a
+    quarter of a microsecond; from 3.12 on members are plain attributes, as this makes them.
+    """
+    for name, member in enum.__members__.items():
+        type.__setattr__(enum, name, member)
+    return enum
+
+
+@plain_members
 class TaskState(Enum):
     """Where a task is in its life. The last four are final: nothing leaves them."""
 
@@ -59,6 +74,7 @@ LEGAL_MOVES: dict[TaskState, frozenset[TaskState]] = {
 }
 
 
+@plain_members
 class WorkerState(Enum):
     """What a worker is doing, as opposed to what its operator wants (`WorkerWish`)."""
 
@@ -73,6 +89,7 @@ class WorkerState(Enum):
     STOPPED = auto()  #: closed for good
 
 
+@plain_members
 class WorkerWish(Enum):
     """What the operator wants of a worker. Nothing automatic ever changes it."""
 
@@ -81,6 +98,7 @@ class WorkerWish(Enum):
     REMOVE = auto()
 
 
+@plain_members
 class AttemptOutcome(Enum):
     """How one run of a task ended."""
 
@@ -96,6 +114,7 @@ class AttemptOutcome(Enum):
     SHUTDOWN = auto()  #: cut off by a closing pool or a forced removal: no attempt spent
 
 
+@plain_members
 class EndReason(Enum):
     """Why a task ended the way it did. Every ending names one of these."""
 
@@ -120,6 +139,7 @@ class EndReason(Enum):
     POLICY = "a policy function failed"
 
 
+@plain_members
 class FailureAction(Enum):
     """What a failure hook may answer instead of leaving the decision to the policy."""
 
@@ -129,6 +149,7 @@ class FailureAction(Enum):
     DEAD = auto()  #: end it as a dead task
 
 
+@plain_members
 class Stop(Enum):
     """Why an attempt in progress was told to stop."""
 
@@ -138,6 +159,7 @@ class Stop(Enum):
     LIMIT = auto()  #: time ran out; the task has been taken off the worker already
 
 
+@plain_members
 class Order(Enum):
     """What a runner is told to do between attempts."""
 

@@ -51,6 +51,9 @@ class TaskOptions:
     on_done: Callable[[Any], object] | None = None
 
 
+CREATED = TaskState.CREATED
+
+
 class Frame(NamedTuple):
     """One level of a traceback, without the frame object and all that it would keep alive."""
 
@@ -287,7 +290,7 @@ class Task:
         self.cost = cost
         #: The submitter's context; dropped when the task ends.
         self.context = context
-        self.state = TaskState.CREATED
+        self.state = CREATED
         self.submitted_at = self.queued_at = now
         self.id = self.order = 0
         #: Runs that have been started, of every kind.
