@@ -9,19 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from contextvars import copy_context
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 from ._books import Effect
-from ._dead import DeadTask, DeadTasks
 from ._errors import PoolClosed
 from ._handle import TaskHandle
-from ._hooks import Hooks, Observers, Subscription
-from ._judge import Judge
-from ._ledger import Ledger
-from ._moves import Event, TaskMoved
+from ._hooks import Subscription
+from ._pulse import Pulse
 from ._runner import without_own_frames
 from ._snapshot import Snapshot, take_snapshot
 from ._states import (
@@ -32,142 +28,19 @@ from ._states import (
     TaskState,
     WorkerState,
 )
-from ._task import Attempt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ._quota import Quota
     from ._ready import RouteKey
-    from ._retry import RetryPolicy
     from ._roster import WorkerRecord
-    from ._router import Strategy
-    from ._settings import Settings
     from ._task import Cost, Task, TaskOptions
 
 logger = logging.getLogger("retrypool_async")
 
-#: Attempts that never wait, which all workers together may make in one turn of the loop; and
-#: the least for each, so that turning the loop is not most of the work of many workers.
-ATTEMPTS_PER_TURN, LEAST_SLICE = 512, 4
 
-
-class Engine:
+class Engine(Pulse):
     """Makes things happen, for one run of one pool on one event loop."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        strategy: Strategy,
-        retry: RetryPolicy,
-        hooks: Hooks,
-        metadata: dict[str, Any],
-        quotas: tuple[Quota, ...],
-        resubmit: Callable[[DeadTask], TaskHandle[Any]],
-        pool: object,
-    ) -> None:
-        self.settings = settings
-        self.ledger = Ledger(settings, strategy)
-        self.retry = retry
-        self.hooks = hooks
-        self.observers = Observers(hooks, settings.hook_timeout)
-        self.dead = DeadTasks(settings.dead_limit, resubmit)
-        self.quotas = quotas
-        self._metadata = metadata
-        self._judge = Judge(settings, self.ledger, hooks, pool)
-        #: Set while tasks are taken.
-        self.open = False
-        #: The loop it runs on; bound by `start`, for good.
-        self.loop: asyncio.AbstractEventLoop = None  # type: ignore[assignment]
-        self._time: Callable[[], float] = None  # type: ignore[assignment]
-        self._timer: asyncio.TimerHandle | None = None
-        self._armed_at = inf
-        #: The latest time a timer was due. A loop whose clock is coarse may fire early by its
-        #: own reading; time never goes back for the ledger.
-        self._not_before = -inf
-        self._conditions: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
-        self._reached: dict[Task, list[tuple[TaskState, asyncio.Future[bool]]]] = {}
-        self.stuck_workers: set[str] = set()
-        self.failed_teardowns: list[tuple[str, BaseException]] = []
-        # What runners read of their desk.
-        self.slice = ATTEMPTS_PER_TURN
-        self.stop_grace = settings.stop_grace
-        self.start_timeout = settings.start_timeout
-        self.stop_timeout = settings.stop_timeout
-        self.ending_check: Callable[[], bool] = lambda: False
-
-    def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Bind to the running loop."""
-        self.loop = loop
-        # The loop's own clock, without the detour over its method where that adds nothing.
-        plain = type(loop).time is asyncio.BaseEventLoop.time
-        self._time = time.monotonic if plain else loop.time
-        self.hooks.attach(self._watch)
-        self.open = True
-
-    def _watch(self) -> None:
-        self.ledger.observed = bool(
-            self.hooks.watching or self.observers.subscriptions or self._reached
-        )
-
-    # -- time ----------------------------------------------------------------------------------
-
-    def now(self) -> float:
-        """The time that the books go by."""
-        if self._time is None:
-            return 0.0
-        now = self._time()
-        return now if now > self._not_before else self._not_before
-
-    def _arm(self) -> None:
-        when = self.ledger.agenda.next_at
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._armed_at = when
-        if when != inf:
-            self._timer = self.loop.call_at(when, self._fire)
-
-    def _fire(self) -> None:
-        self._timer = None
-        self._not_before = max(self._not_before, self._armed_at)
-        self._armed_at = inf
-        self.ledger.tick(self.now())
-        self.carry_out()
-
-    def carry_out(self) -> None:
-        """Do what the ledger has left in its outbox, and see to the timer and to who waits."""
-        ledger = self.ledger
-        outbox = ledger.outbox
-        while outbox:  # taken out one by one: hooks and callbacks may lead back into this loop
-            effect, subject, detail = outbox.popleft()
-            if effect is Effect.ASSIGN or effect is Effect.ORDER:
-                subject.runner.deliver(detail)
-            elif effect is Effect.SETTLED:
-                self._settled(subject)
-            elif effect is Effect.EVENT:
-                self._tell(subject)
-            elif effect is Effect.INTERRUPT:
-                subject.runner.interrupt()
-            elif effect is Effect.OVERDUE:
-                # Not at once: an attempt that ended at this very instant counts as in time, and
-                # its wake-up may be behind this timer in the same turn of the loop.
-                self.loop.call_soon(self._cut_off, subject, detail)
-            elif effect is Effect.STUCK:
-                self._stuck(subject)
-            else:
-                self._resize()
-        if ledger.agenda.next_at < self._armed_at:
-            self._arm()
-        if self._conditions:
-            self._check_conditions()
-        if self.settings.debug:
-            ledger.check()
-
-    def _resize(self) -> None:
-        workers = max(1, len(self.ledger.roster.workers))
-        self.slice = max(LEAST_SLICE, ATTEMPTS_PER_TURN // workers)
 
     # -- submitting ----------------------------------------------------------------------------
 
@@ -261,20 +134,6 @@ class Engine:
         self.carry_out()
         return following
 
-    def _cut_off(self, record: WorkerRecord, task: Task) -> None:
-        """An attempt has reached a limit, and had a turn of the loop in which to end."""
-        now = self.now()
-        if record.task is not task or task.state is not TaskState.RUNNING:
-            return
-        if record.stop is not None and task.deadline is None:
-            return  # told to stop already, and in its grace
-        ruling = self._judge.timed_out(task, record, self._policy(task), now)
-        self.ledger.fail(record, task, ruling, now, cut_off=True)
-        self.carry_out()
-
-    def _policy(self, task: Task) -> RetryPolicy:
-        return task.options.retry or self.retry
-
     def _log_failure(self, task: Task, record: WorkerRecord, ruling: Any) -> None:
         if ruling.outcome is AttemptOutcome.THROTTLED:
             if record.state is not WorkerState.COOLING:
@@ -314,73 +173,6 @@ class Engine:
         self.stuck_workers.discard(record.name)
         self.ledger.gone(record, self.now())
         self.carry_out()
-
-    def _stuck(self, record: WorkerRecord) -> None:
-        self.stuck_workers.add(record.name)
-        logger.warning(
-            "worker %s ignores being stopped and is out of use until its code ends", record.name
-        )
-
-    # -- telling -------------------------------------------------------------------------------
-
-    def _settled(self, task: Task) -> None:
-        """A task has ended in any way but success."""
-        error = task.value
-        if error is not None and task.run_count:
-            _note(error, f"attempt {task.attempt_count} on {task.holder.name}")
-        if task.state is TaskState.DEAD:
-            self._record_death(task)
-        if task.waiters is not None:
-            self._wake(task)
-        if task.callbacks is not None:
-            self._call_back(task)
-        task.context = None
-        past = task.past
-        if past is not None:
-            past.retry_state = None
-
-    def _record_death(self, task: Task) -> None:
-        handle: Any = task
-        dead = DeadTask(
-            id=task.id,
-            data=task.data,
-            reason=task.reason,
-            error=task.value,
-            attempts=handle.attempts,
-            attempt_count=task.attempt_count,
-            throttles=handle.throttles,
-            history=handle.history,
-            times=handle.times,
-            metadata=dict(self.metadata_of(task)),
-            origin=getattr(task, "origin", None),
-            cost=task.cost,
-            options=task.options,
-        )
-        self.dead.add(dead)
-        logger.error(
-            "task %d died: %s (%s)",
-            task.id,
-            task.reason.value,
-            type(task.value).__name__,
-            extra={"pool": self.settings.name, "task": task.id, "reason": task.reason.name},
-        )
-        self.observers.call("on_dead", self.hooks.on_dead, dead, task.context)
-
-    def _wake(self, task: Task) -> None:
-        waiters, task.waiters = task.waiters, None
-        for future in waiters or ():
-            if not future.done():
-                future.set_result(None)
-
-    def _call_back(self, task: Task) -> None:
-        callbacks, task.callbacks = task.callbacks or [], None
-        for callback in callbacks:
-            self.observers.call("on_done", callback, task, task.context)
-
-    def _tell(self, event: Event) -> None:
-        if isinstance(event, TaskMoved) and event.task in self._reached:
-            self._check_reached(event.task, event.new)
-        self.observers.tell(event)
 
     # -- for handles ---------------------------------------------------------------------------
 
@@ -431,11 +223,6 @@ class Engine:
                 self._reached.pop(task, None)
             self._watch()
 
-    def _check_reached(self, task: Task, new: TaskState) -> None:
-        for state, future in self._reached.get(task, []):
-            if not future.done() and (state is new or new in FINAL_STATES):
-                future.set_result(state is new)
-
     def add_done_callback(self, task: Task, callback: Callable[[Any], object]) -> None:
         if not callable(callback):
             raise TypeError(f"callback must be callable, got {type(callback).__name__}")
@@ -446,12 +233,6 @@ class Engine:
         else:
             task.callbacks.append(callback)
 
-    def metadata_of(self, task: Task) -> dict[str, Any]:
-        notes = getattr(task, "notes", None)
-        if notes is None:
-            notes = task.notes = {**self._metadata, **(task.options.metadata or {})}
-        return notes
-
     def remaining(self, task: Task) -> float | None:
         limits = []
         if task.deadline is not None:
@@ -459,12 +240,6 @@ class Engine:
         if task.options.attempt_timeout is not None and task.state is TaskState.RUNNING:
             limits.append(task.started_at + task.options.attempt_timeout)
         return max(min(limits) - self.now(), 0.0) if limits else None
-
-    def last_attempt(self, task: Task) -> Attempt:
-        """The attempt that a task succeeded with."""
-        return Attempt(
-            task.run_count, task.holder.name, task.started_at, task.ended_at, AttemptOutcome.OK
-        )
 
     def explain(self, task: Task) -> str:
         """Why a task has not started, worker by worker."""
@@ -495,27 +270,6 @@ class Engine:
                     why = f"{why} {wait:.1f} s"
             reasons.append(f"{record.name}: {why}")
         return "; ".join(reasons) if reasons else "the pool has no workers"
-
-    # -- waiting for conditions ----------------------------------------------------------------
-
-    async def until(self, condition: Callable[[], bool], timeout: float | None = None) -> bool:
-        """Wait until a condition on the books holds. False if it did not within `timeout`."""
-        if condition():
-            return True
-        future: asyncio.Future[None] = self.loop.create_future()
-        entry = (condition, future)
-        self._conditions.append(entry)
-        try:
-            await asyncio.wait([future], timeout=timeout)
-        finally:
-            self._conditions.remove(entry)
-            future.cancel()
-        return condition()
-
-    def _check_conditions(self) -> None:
-        for condition, future in self._conditions:
-            if not future.done() and condition():
-                future.set_result(None)
 
     def subscribe(self) -> Subscription:
         """Start listening to events."""
@@ -573,9 +327,3 @@ class Engine:
             self._timer = None
         self._armed_at = -inf  # nothing is armed any more
         self._check_conditions()
-
-
-def _note(error: BaseException, note: str) -> None:
-    """Add a note once: one error object may be raised for several tasks."""
-    if note not in getattr(error, "__notes__", ()):
-        error.add_note(note)

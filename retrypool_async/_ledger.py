@@ -18,8 +18,6 @@ from ._agenda import Due
 from ._audit import audit
 from ._books import (
     BUSY,
-    CREATED,
-    PENDING,
     QUEUED,
     RESERVED,
     RUNNING,
@@ -28,12 +26,9 @@ from ._books import (
     Effect,
     route_key,
 )
-from ._errors import CostTooLarge, PoolClosed, QueueFull, QueueTimeout, RetryPoolError, TaskTimeout
-from ._ready import ANY_WORKER, Route, RouteKey
+from ._intake import Intake
 from ._roster import WorkerRecord
-from ._router import Search
 from ._ruling import Again, Ending, Ruling
-from ._staff import Staff
 from ._states import AttemptOutcome, EndReason, Stop, TaskState, WorkerState
 from ._task import ONE_REQUEST, Attempt, Task, frames_of, keep_ends
 
@@ -41,94 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class Ledger(Staff):
+class Ledger(Intake):
     """The books of one pool, and the lives of its tasks. See the module's docstring."""
-
-    # -- submitting ------------------------------------------------------------------------------
-
-    def submit(self, task: Task, key: RouteKey, now: float) -> None:
-        """Accept a task, and reserve a worker for it if one may run it now.
-
-        Raises:
-            QueueFull, NoWorkers, Unroutable, WorkerRemoved, CostTooLarge: nothing is recorded.
-        """
-        refusal: RetryPoolError | None = None
-        ready = self.ready
-        route = ready.any_worker
-        if not (self._usual and key is ANY_WORKER and task.cost is ONE_REQUEST):
-            refusal = self._refusal(key, task.cost)
-            if refusal is not None and (
-                isinstance(refusal, CostTooLarge) or self._patience(task) == "raise"
-            ):
-                raise refusal
-            if key is not ANY_WORKER:
-                route = self._route(key)
-        may_start = (
-            self.roster.free & route.mask
-            and not self._gated()
-            and (not route.blocked or task.cost not in route.blocked)
-        )
-        limit = self.settings.max_queue
-        if not may_start and limit is not None:
-            waiting = self.live - self.held - self.scheduled
-            if waiting >= limit:
-                raise QueueFull(waiting, self._retry_after(now))
-
-        self.submitted = task.id = self.submitted + 1
-        self._next_order = task.order = self._next_order + 1
-        self.live += 1
-        task.state = QUEUED
-        if self.observed:
-            self._told(task, CREATED, PENDING, "submitted", now)
-            self._told(task, PENDING, QUEUED, "accepted", now)
-        options = task.options
-        if not may_start:
-            usual = ready.usual
-            if task.cost is ONE_REQUEST and route is usual.route and usual.listed is not None:
-                usual.push(task)  # behind others: no head changes
-            else:
-                ready.push(task, route)
-        elif not ready:
-            self._start_or_push(task, route, now)
-        else:
-            ready.push(task, route)
-            self._plan(now)
-            # Nobody else waited for what this task may use, so only it can have started.
-            if limit is not None and task.state is QUEUED and self.waiting > limit:
-                self._unsubmit(task)
-                raise QueueFull(limit, self._retry_after(now))
-        if refusal is not None:
-            self._be_patient(task, refusal, now)
-        if options.timeout is not None or options.queue_timeout is not None:
-            self._set_limits(task, now)
-
-    def _start_or_push(self, task: Task, route: Route, now: float) -> None:
-        """Place the only task there is."""
-        search = Search(self.strategy)
-        record = search.find(self._idle(route.mask), route.mask, task.cost, now)
-        if record is not None:
-            self._reserve(record, task, route, now)
-            self.outbox.append((Effect.ASSIGN, record, task))
-        else:
-            self.ready.push(task, route)
-            self._plan(now)
-
-    def _unsubmit(self, task: Task) -> None:
-        task.state = CREATED
-        self.ready.routes[route_key(task)].lanes[task.cost].forget(task)
-        self.submitted -= 1
-        self.live -= 1
-
-    def _set_limits(self, task: Task, now: float) -> None:
-        options = task.options
-        if options.timeout is not None:
-            task.deadline = now + options.timeout
-            self.agenda.add(task.deadline, Due.DEADLINE, task)
-        if options.queue_timeout is not None and task.state is QUEUED:
-            if options.queue_timeout == 0:
-                self._end_waiting(task, now)
-            else:
-                self.agenda.add(now + options.queue_timeout, Due.START_BY, task)
 
     # -- running ---------------------------------------------------------------------------------
 
@@ -294,33 +203,6 @@ class Ledger(Staff):
         self._requeue(task, "retry", now, front=plan.front, keep_place=plan.keep_place)
         return True
 
-    def stopped_ruling(self, task: Task, stop: Stop | None) -> Ruling:
-        """What follows when an attempt ended because it was told to."""
-        if stop is Stop.CANCEL:
-            return Ruling(
-                outcome=AttemptOutcome.CANCELLED,
-                error=None,
-                counted=False,
-                task=Ending(reason=EndReason.CANCELLED, error=None, state=TaskState.CANCELLED),
-            )
-        if stop is Stop.REMOVE and not self.stopping:
-            return Ruling(
-                outcome=AttemptOutcome.SHUTDOWN,
-                error=None,
-                counted=False,
-                task=Again(keep_place=True),
-            )
-        return Ruling(
-            outcome=AttemptOutcome.SHUTDOWN,
-            error=None,
-            counted=False,
-            task=Ending(
-                reason=EndReason.SHUTDOWN,
-                error=PoolClosed("the pool closed before the task was done"),
-                state=TaskState.CANCELLED,
-            ),
-        )
-
     def gone(self, record: WorkerRecord, now: float) -> None:
         """A worker has closed its resource, or died with it; it leaves the pool."""
         if record.state is WorkerState.STOPPED:
@@ -381,11 +263,6 @@ class Ledger(Staff):
             self._attend(record, now)
         return True
 
-    def _end_waiting(self, task: Task, now: float) -> None:
-        """A task that has not started within its `queue_timeout` dies."""
-        why, when = self.outlook(task, now)
-        self._settle(task, TaskState.DEAD, EndReason.QUEUE_TIMEOUT, QueueTimeout(why, when), now)
-
     def _time_out(self, task: Task, now: float) -> None:
         """A task's `timeout` is over."""
         if task.state is RUNNING:
@@ -399,17 +276,6 @@ class Ledger(Staff):
             Stop.LIMIT,
             now,
             TaskState.DEAD,
-        )
-
-    def timeout_error(self, task: Task, waiting_for: str, now: float) -> TaskTimeout:
-        """What a task raises that has run out of time."""
-        runs = task.past.runs if task.past is not None else []
-        return TaskTimeout(
-            f"timeout of {now - task.submitted_at:.3g} s reached, "
-            f"{task.attempt_count} attempts, last waiting for {waiting_for}",
-            attempts=task.attempt_count,
-            last_error=runs[-1].error if runs else None,
-            waiting_for=waiting_for,
         )
 
     def _out_of_grace(self, record: WorkerRecord, now: float) -> None:

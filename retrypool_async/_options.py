@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from ._retry import RetryPolicy
+from ._router import LeastRecentlyUsed, Strategy
+from ._settings import NoWorkersPolicy
 from ._task import ONE_REQUEST, Cost, TaskOptions
 from ._time import flag, number, optional_seconds, seconds
 from ._worker import tag_set
@@ -137,3 +140,47 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "on_running": _callback,
     "on_done": _callback,
 }
+
+
+def text(name: str, value: object) -> str:
+    """A non-empty string."""
+    if not isinstance(value, str) or not value:
+        raise TypeError(f"{name} must be a non-empty string")
+    return value
+
+
+def no_workers_policy(value: object) -> NoWorkersPolicy:
+    """The `no_workers` option."""
+    if value == "raise" or value == "wait" or value == "dead":
+        return value
+    if isinstance(value, str):
+        raise ValueError(f'no_workers must be "raise", "wait", "dead" or seconds, got {value!r}')
+    return seconds("no_workers", value)
+
+
+def secret_texts(value: Iterable[str]) -> tuple[str, ...]:
+    """The `secrets` option."""
+    if isinstance(value, str):
+        raise TypeError("secrets must be a collection of strings, not one string")
+    secrets = tuple(value)
+    if not all(isinstance(secret, str) and secret for secret in secrets):
+        raise TypeError("secrets must be non-empty strings")
+    return secrets
+
+
+def random_source(value: random.Random | None) -> random.Random:
+    """The `rng` option."""
+    if value is None:
+        return random.Random()
+    if not isinstance(value, random.Random):
+        raise TypeError(f"rng must be a random.Random, got {type(value).__name__}")
+    return value
+
+
+def routing_strategy(value: Strategy | None) -> Strategy:
+    """The `strategy` option."""
+    if value is None:
+        return LeastRecentlyUsed()
+    if isinstance(value, type) or not callable(getattr(value, "choose", None)):
+        raise TypeError("strategy must be an object with choose(workers, now)")
+    return value

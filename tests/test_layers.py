@@ -22,10 +22,14 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"_handle", "_map", "_dead", "_context", "_snapshot", "_worker"}),
     # the parts of the ledger, and of the engine
     frozenset({"_roster", "_ready", "_router", "_audit", "_judge", "_options"}),
-    # what is true, and what runs one worker
-    frozenset({"_ledger", "_runner"}),
+    # the ledger, floor by floor, and what runs one worker
+    frozenset({"_books", "_runner"}),
+    frozenset({"_dispatch"}),
+    frozenset({"_staff"}),
+    frozenset({"_ledger"}),
     # what makes things happen
-    frozenset({"_engine", "_supervisor"}),
+    frozenset({"_engine"}),
+    frozenset({"_supervisor"}),
     # the front door
     frozenset({"_pool"}),
 )
@@ -34,7 +38,17 @@ LEVEL_OF = {module: level for level, modules in enumerate(LEVELS) for module in 
 #: Decisions and records: no event loop, no third party, nothing that acts.
 STDLIB_ONLY = {
     *(LEVELS[0] | LEVELS[1]),
-    *("_ledger", "_roster", "_ready", "_router", "_audit", "_judge"),
+    *(
+        "_books",
+        "_dispatch",
+        "_staff",
+        "_ledger",
+        "_roster",
+        "_ready",
+        "_router",
+        "_audit",
+        "_judge",
+    ),
 }
 
 #: Each dependency with a sharp edge is handled in one place.
