@@ -60,19 +60,19 @@ class Books:
         #: True while somebody wants to see every move.
         self.observed = False
 
-        self.submitted = 0
-        self.succeeded = 0
-        self.dead = 0
-        self.cancelled = 0
-        self.dropped = 0
+        self.submitted: int = 0
+        self.succeeded: int = 0
+        self.dead: int = 0
+        self.cancelled: int = 0
+        self.dropped: int = 0
         #: Tasks that have not ended; those on a worker; those waiting for a retry.
-        self.live = 0
-        self.held = 0
-        self.scheduled = 0
+        self.live: int = 0
+        self.held: int = 0
+        self.scheduled: int = 0
         #: Debits and refunds of permits, for conservation: debited - refunded = started.
-        self.debited = 0
-        self.refunded = 0
-        self.started = 0
+        self.debited: int = 0
+        self.refunded: int = 0
+        self.started: int = 0
 
         self.paused = False
         self.resume_at: float | None = None

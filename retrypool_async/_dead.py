@@ -50,6 +50,7 @@ class DeadTasks:
         self.evicted = 0
 
     def add(self, task: DeadTask) -> None:
+        """Keep a dead task, dropping the oldest beyond the limit. For the pool's own use."""
         self.total += 1
         self._tasks[task.id] = task
         if self._limit is not None and len(self._tasks) > self._limit:

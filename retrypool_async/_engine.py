@@ -234,7 +234,7 @@ class Engine(Pulse):
             task.callbacks.append(callback)
 
     def remaining(self, task: Task) -> float | None:
-        limits = []
+        limits: list[float] = []
         if task.deadline is not None:
             limits.append(task.deadline)
         if task.options.attempt_timeout is not None and task.state is TaskState.RUNNING:
@@ -255,7 +255,7 @@ class Engine(Pulse):
         if ledger.paused:
             return "the pool is paused"
         options = task.options
-        reasons = []
+        reasons: list[str] = []
         for record in ledger.roster.workers.values():
             missing = options.require - record.tags
             if options.worker is not None and options.worker != record.id:

@@ -145,6 +145,7 @@ class Subscription:
         self.dropped = 0
 
     def push(self, event: Event) -> None:
+        """Hand over an event. For the pool's own use."""
         if len(self._events) >= BACKLOG:
             self._events.popleft()
             self.dropped += 1
@@ -152,7 +153,7 @@ class Subscription:
         self._ring()
 
     def end(self) -> None:
-        """No more events will come."""
+        """No more events will come. For the pool's own use."""
         self._ended = True
         self._ring()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 from ._retry import RetryPolicy
 from ._router import LeastRecentlyUsed, Strategy
@@ -88,7 +88,7 @@ def cost_of(value: object) -> Cost:
         requests = number("cost", value, at_least=0.0)
         return ONE_REQUEST if requests == 1.0 else (("requests", requests),)
     amounts = {"requests": 1.0}
-    for dimension, amount in value.items():
+    for dimension, amount in cast("Mapping[object, object]", value).items():
         if not isinstance(dimension, str):
             raise TypeError(f"cost dimension must be a string, got {type(dimension).__name__}")
         amounts[dimension] = number(f"cost {dimension}", amount, at_least=0.0)
@@ -107,7 +107,7 @@ def _metadata(name: str, value: object) -> dict[str, Any] | None:
         return None
     if not isinstance(value, Mapping):
         raise TypeError(f"{name} must be a mapping, got {type(value).__name__}")
-    return dict(value)
+    return dict(cast("Mapping[str, Any]", value))
 
 
 def _callback(name: str, value: object) -> object:
@@ -152,7 +152,7 @@ def text(name: str, value: object) -> str:
 def no_workers_policy(value: object) -> NoWorkersPolicy:
     """The `no_workers` option."""
     if value == "raise" or value == "wait" or value == "dead":
-        return value
+        return cast("NoWorkersPolicy", value)
     if isinstance(value, str):
         raise ValueError(f'no_workers must be "raise", "wait", "dead" or seconds, got {value!r}')
     return seconds("no_workers", value)

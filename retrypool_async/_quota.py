@@ -6,6 +6,9 @@ so one description may appear in many quotas without sharing anything. One `Quot
 to several workers is shared between them.
 """
 
+# pyright: reportPrivateUsage=false
+# (an AsyncLimiter says whether there is room, not when: see BucketMeter)
+
 from __future__ import annotations
 
 import logging

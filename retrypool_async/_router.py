@@ -19,20 +19,43 @@ class Candidate(Protocol):
     """What a strategy may read of a worker."""
 
     @property
-    def id(self) -> int: ...
+    def id(self) -> int:
+        """Unique in the pool, and never used again."""
+        ...
+
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Unique in the pool."""
+        ...
+
     @property
-    def tags(self) -> frozenset[str]: ...
+    def tags(self) -> frozenset[str]:
+        """What tasks may require."""
+        ...
+
     @property
-    def weight(self) -> float: ...
+    def weight(self) -> float:
+        """As set on the worker."""
+        ...
+
     @property
-    def tier(self) -> int: ...
+    def tier(self) -> int:
+        """As set on the worker."""
+        ...
+
     @property
-    def served(self) -> int: ...
+    def served(self) -> int:
+        """Attempts that returned."""
+        ...
+
     @property
-    def failed(self) -> int: ...
-    def quota_share(self, now: float) -> float: ...
+    def failed(self) -> int:
+        """Attempts that raised or were cut off at their limit."""
+        ...
+
+    def quota_share(self, now: float) -> float:
+        """The smallest share of any of its quotas that is left, 0 to 1."""
+        ...
 
 
 class Strategy(Protocol):
@@ -51,6 +74,7 @@ class LeastRecentlyUsed:
     """The worker that has been idle longest: spreads work evenly. The default."""
 
     def choose(self, workers: Sequence[Candidate], now: float) -> Candidate:
+        """Return the first: they come longest idle first."""
         return workers[0]
 
 
@@ -61,6 +85,7 @@ class RoundRobin:
         self._last = -1
 
     def choose(self, workers: Sequence[Candidate], now: float) -> Candidate:
+        """Return the one with the next higher id, or the lowest."""
         last = self._last
         chosen = min(workers, key=lambda worker: (worker.id <= last, worker.id))
         self._last = chosen.id
@@ -71,6 +96,7 @@ class MostQuota:
     """The worker with the largest share of its quota left; the longest idle among equals."""
 
     def choose(self, workers: Sequence[Candidate], now: float) -> Candidate:
+        """Return the one with the largest share left of its scarcest dimension."""
         return max(workers, key=lambda worker: worker.quota_share(now))
 
 

@@ -116,7 +116,7 @@ class Runner:
         run = worker.run
         try:
             desk.opened(record, await self._start())
-            item: Task | Order | None = None
+            item: Any = None  # a task, an order, or nothing yet
             left = desk.slice
             while True:
                 if item is None:
@@ -248,7 +248,7 @@ class Runner:
             return await self._call(worker.on_pause, desk.stop_timeout, "on_pause")
         if order is Order.RESUME:
             return await self._call(worker.on_resume, desk.stop_timeout, "on_resume")
-        if order is Order.RESET and self._open and type(worker).on_reset is not Worker.on_reset:
+        if order is Order.RESET and self._open and _overrides_reset(worker):
             limit = desk.stop_timeout + desk.start_timeout
             return await self._call(worker.on_reset, limit, "on_reset")
         await self._stop()
@@ -302,6 +302,10 @@ class Runner:
                 "worker %s: %s failed: %s", self._record.name, name, type(problem).__name__
             )
         return problem
+
+
+def _overrides_reset(worker: Worker[Any, Any]) -> bool:
+    return type(worker).on_reset is not Worker[Any, Any].on_reset
 
 
 def _first_step(task: Task, call: Coroutine[Any, Any, Any]) -> Any:

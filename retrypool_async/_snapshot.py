@@ -88,7 +88,7 @@ def take_snapshot(ledger: Ledger, pool_quotas: tuple[Quota, ...], now: float) ->
         for quota in record.quotas:
             users.setdefault(id(quota), []).append(record.id)
     pool_wide = {id(quota) for quota in pool_quotas}
-    workers = []
+    workers: list[WorkerSnapshot] = []
     for record in records:
         left: dict[str, float] = {}
         sharing: set[int] = set()

@@ -59,7 +59,7 @@ class Staff(Dispatch):
             record.needs_rebuild = True
             delay = min(FIRST_REBUILD_DELAY * 2**record.losses, LAST_REBUILD_DELAY)
             record.losses += 1
-            record.rebuild_at = now + delay
+            rebuild_at = record.rebuild_at = now + delay
             before = record.state
             record.state = WorkerState.FAILED
             self._told_worker(record, before, "rebuild failed", now)
@@ -67,7 +67,7 @@ class Staff(Dispatch):
             if record.retired or self.stopping:
                 self._attend(record, now)
             else:
-                self.agenda.add(record.rebuild_at, Due.REBUILD, record)
+                self.agenda.add(rebuild_at, Due.REBUILD, record)
             return
         else:
             record.needs_reset = False

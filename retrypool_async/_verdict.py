@@ -54,7 +54,7 @@ class Throttled(Verdict):
         if scope not in ("worker", "quota"):
             logger.warning("Throttled.scope must be 'worker' or 'quota'; taken as 'worker'")
             scope = "worker"
-        self.scope = scope
+        self.scope: Literal["worker", "quota"] = scope
         hint = "" if self.retry_after is None else f", retry after {self.retry_after:g} s"
         super().__init__(f"throttled{hint}")
 

@@ -7,7 +7,7 @@ import inspect
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from ._quota import Quota
 from ._time import count, number, seconds
@@ -170,7 +170,8 @@ class ThreadWorker(Worker[T, R]):
 
     async def run(self, data: T, /) -> R:
         loop = asyncio.get_running_loop()
-        call = loop.run_in_executor(self._thread, copy_context().run, self._func, data)
+        context = copy_context()
+        call = loop.run_in_executor(self._thread, lambda: context.run(self._func, data))
         while True:
             try:
                 return await asyncio.shield(call)
@@ -202,25 +203,28 @@ class Traits:
     def __init__(self, worker: object) -> None:
         if not isinstance(worker, Worker):
             raise TypeError(f"a pool holds Worker objects, got {type(worker).__name__}")
-        if not inspect.iscoroutinefunction(worker.run):
+        checked: Worker[Any, Any] = worker
+        if not inspect.iscoroutinefunction(checked.run):
             raise TypeError(
-                f"{type(worker).__name__}.run must be `async def`; "
+                f"{type(checked).__name__}.run must be `async def`; "
                 "use ThreadWorker for a plain function"
             )
-        name = worker.name
+        name = checked.name
         if name is not None and (not isinstance(name, str) or not name):
             raise TypeError("worker name must be a non-empty string or None")
         self.name = name
-        self.quotas = quotas_of(worker.quota)
-        self.tags = tag_set("worker tags", worker.tags)
-        self.weight = number("worker weight", worker.weight, at_least=0.0)
-        self.tier = count("worker tier", worker.tier, at_least=0)
+        self.quotas = quotas_of(checked.quota)
+        self.tags = tag_set("worker tags", checked.tags)
+        self.weight = number("worker weight", checked.weight, at_least=0.0)
+        self.tier = count("worker tier", checked.tier, at_least=0)
         self.max_tasks = (
             None
-            if worker.max_tasks is None
-            else count("worker max_tasks", worker.max_tasks, at_least=1)
+            if checked.max_tasks is None
+            else count("worker max_tasks", checked.max_tasks, at_least=1)
         )
-        self.max_age = None if worker.max_age is None else seconds("worker max_age", worker.max_age)
+        self.max_age = (
+            None if checked.max_age is None else seconds("worker max_age", checked.max_age)
+        )
 
 
 def tag_set(name: str, value: object) -> frozenset[str]:
@@ -240,7 +244,10 @@ def quotas_of(value: object) -> tuple[Quota, ...]:
     """The quotas that a `quota` attribute or argument means."""
     if value is None:
         return ()
-    quotas = (value,) if isinstance(value, Quota) else value
-    if isinstance(quotas, (list, tuple)) and all(isinstance(q, Quota) for q in quotas):
-        return tuple(quotas)
+    if isinstance(value, Quota):
+        return (value,)
+    if isinstance(value, (list, tuple)):
+        quotas = cast("Sequence[object]", value)
+        if all(isinstance(quota, Quota) for quota in quotas):
+            return tuple(cast("Sequence[Quota]", quotas))
     raise TypeError("worker quota must be a Quota, a list of Quota, or None")

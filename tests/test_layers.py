@@ -21,16 +21,20 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"_quota", "_retry", "_secrets", "_hooks"}),
     frozenset({"_handle", "_map", "_dead", "_context", "_snapshot", "_worker"}),
     # the parts of the ledger, and of the engine
-    frozenset({"_roster", "_ready", "_router", "_audit", "_judge", "_options"}),
+    frozenset({"_roster", "_ready", "_router", "_audit", "_judge"}),
     # the ledger, floor by floor, and what runs one worker
-    frozenset({"_books", "_runner"}),
+    frozenset({"_books", "_runner", "_options"}),
     frozenset({"_dispatch"}),
     frozenset({"_staff"}),
+    frozenset({"_intake"}),
     frozenset({"_ledger"}),
     # what makes things happen
+    frozenset({"_pulse"}),
     frozenset({"_engine"}),
     frozenset({"_supervisor"}),
     # the front door
+    frozenset({"_pool_life"}),
+    frozenset({"_pool_staff"}),
     frozenset({"_pool"}),
 )
 LEVEL_OF = {module: level for level, modules in enumerate(LEVELS) for module in modules}
@@ -118,7 +122,9 @@ def test_third_parties_stay_where_they_belong(module: str) -> None:
 @each_core_module
 def test_only_the_engine_steps_the_ledger(module: str) -> None:
     """One caller: nobody else can change what is true."""
-    assert module == "_engine" or f"{PACKAGE.name}._ledger" not in run_time_imports(CORE[module])
+    assert module in {"_pulse", "_engine"} or f"{PACKAGE.name}._ledger" not in run_time_imports(
+        CORE[module]
+    )
 
 
 @each_core_module
