@@ -10,7 +10,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from ._quota import Quota
-from ._time import count, number, seconds
+from ._time import count, number, optional_count, optional_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -203,7 +203,7 @@ class Traits:
     def __init__(self, worker: object) -> None:
         if not isinstance(worker, Worker):
             raise TypeError(f"a pool holds Worker objects, got {type(worker).__name__}")
-        checked: Worker[Any, Any] = worker
+        checked = cast("Any", worker)
         if not inspect.iscoroutinefunction(checked.run):
             raise TypeError(
                 f"{type(checked).__name__}.run must be `async def`; "
@@ -217,14 +217,8 @@ class Traits:
         self.tags = tag_set("worker tags", checked.tags)
         self.weight = number("worker weight", checked.weight, at_least=0.0)
         self.tier = count("worker tier", checked.tier, at_least=0)
-        self.max_tasks = (
-            None
-            if checked.max_tasks is None
-            else count("worker max_tasks", checked.max_tasks, at_least=1)
-        )
-        self.max_age = (
-            None if checked.max_age is None else seconds("worker max_age", checked.max_age)
-        )
+        self.max_tasks = optional_count("worker max_tasks", checked.max_tasks, at_least=1)
+        self.max_age = optional_seconds("worker max_age", checked.max_age)
 
 
 def tag_set(name: str, value: object) -> frozenset[str]:
