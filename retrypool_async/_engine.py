@@ -266,6 +266,8 @@ class Engine(Pulse):
                 why, wait = ledger.obstacle(record, task, now)
                 if why == "free":
                     why = "tried already" if task.tried & record.bit else "others go first"
+                elif wait == inf:
+                    why = "quota too small"
                 elif wait:
                     why = f"{why} {wait:.1f} s"
             reasons.append(f"{record.name}: {why}")

@@ -139,9 +139,10 @@ class Pulse:
             elif effect is Effect.INTERRUPT:
                 subject.runner.interrupt()
             elif effect is Effect.OVERDUE:
-                # Not at once: an attempt that ended at this very instant counts as in time, and
-                # its wake-up may be behind this timer in the same turn of the loop.
-                self.loop.call_soon(self._cut_off, subject, detail)
+                # Not at once: an attempt that ends at this very instant counts as in time. What
+                # wakes it may be behind this timer in this turn of the loop, and then it takes
+                # its last step behind the first of these two calls in the next.
+                self.loop.call_soon(self.loop.call_soon, self._cut_off, subject, detail)
             elif effect is Effect.STUCK:
                 self._stuck(subject)
             else:
