@@ -147,7 +147,7 @@ class TaskHandle(Task, Generic[R]):
     @property
     def attempts(self) -> tuple[Attempt, ...]:
         """Every run so far that has ended, the oldest first; bounded by `history_limit`."""
-        runs = [] if self.past is None else list(self.past.runs)
+        runs = self.ended_attempts()
         if self.state is TaskState.SUCCEEDED:
             runs.append(self.engine.last_attempt(self))
             keep_ends(runs, self.engine.settings.history_limit)

@@ -145,7 +145,7 @@ class Intake(Staff):
 
     def timeout_error(self, task: Task, waiting_for: str, now: float) -> TaskTimeout:
         """What a task raises that has run out of time."""
-        runs = task.past.runs if task.past is not None else []
+        runs = task.ended_attempts()
         return TaskTimeout(
             f"timeout of {now - task.submitted_at:.3g} s reached, "
             f"{task.attempt_count} attempts, last waiting for {waiting_for}",

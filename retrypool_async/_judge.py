@@ -128,10 +128,10 @@ class Judge:
         delay = 0.0
         if action is not FailureAction.FORCE_RETRY:
             decision = policy.decide(task, error, self._pool, self._settings.rng, now)
-            if decision.stop is not None:
-                return _end(outcome, error, decision.stop, error)
+            if isinstance(decision, EndReason):
+                return _end(outcome, error, decision, error)
             if not options.immediate:
-                delay = self._clipped(task, decision.delay, now)
+                delay = self._clipped(task, decision, now)
         again = Again(
             delay=delay,
             front=options.immediate,
@@ -246,8 +246,8 @@ class Judge:
 
     def _bounced(self, task: Task, error: Exception, policy: RetryPolicy, now: float) -> Ruling:
         decision = policy.decide(task, error, self._pool, self._settings.rng, now)
-        if decision.stop is not None:
-            return _end(AttemptOutcome.BOUNCED, error, decision.stop, error)
+        if isinstance(decision, EndReason):
+            return _end(AttemptOutcome.BOUNCED, error, decision, error)
         return Ruling(outcome=AttemptOutcome.BOUNCED, error=error, task=Again(elsewhere=True))
 
 

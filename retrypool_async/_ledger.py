@@ -30,7 +30,7 @@ from ._intake import Intake
 from ._roster import WorkerRecord
 from ._ruling import Again, Ending, Ruling
 from ._states import AttemptOutcome, EndReason, Stop, TaskState, WorkerState
-from ._task import ONE_REQUEST, Attempt, Task, frames_of, keep_ends
+from ._task import ONE_REQUEST, Task, keep_ends, trace_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,7 +108,7 @@ class Ledger(Intake):
         error = ruling.error
         past = task.leave_straight_path(limit, now)
         past.runs.append(
-            Attempt(
+            (
                 task.run_count,
                 record.name,
                 task.started_at,
@@ -116,7 +116,7 @@ class Ledger(Intake):
                 ruling.outcome,
                 error,
                 ruling.counted,
-                () if error is None else frames_of(error.__traceback__),
+                () if error is None else trace_of(error.__traceback__),
                 self.settings.secrets,
             )
         )

@@ -13,7 +13,7 @@ import sys
 from copy import copy
 from datetime import timedelta
 from math import isfinite
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import tenacity
 from tenacity import AsyncRetrying, BaseRetrying, RetryCallState
@@ -37,11 +37,8 @@ LONGEST_WAIT = 86_400.0
 DEFAULT_ATTEMPTS = 3
 
 
-class RetryDecision(NamedTuple):
-    """Seconds until the next attempt, or why there is none."""
-
-    delay: float
-    stop: EndReason | None = None
+#: Seconds until the next attempt, or why there is none.
+RetryDecision = float | EndReason
 
 
 class RetryPolicy:
@@ -148,8 +145,8 @@ class RetryPolicy:
         if self._backoff is not None:
             number_ = task.attempt_count + 1
             if number_ >= self._attempts:
-                return RetryDecision(0.0, EndReason.ATTEMPTS)
-            return RetryDecision(self._backoff.delay(number_, rng))
+                return EndReason.ATTEMPTS
+            return self._backoff.delay(number_, rng)
         past = task.past
         if past is None:
             past = task.past = Past()
@@ -161,10 +158,10 @@ class RetryPolicy:
         state.outcome_timestamp = now
         try:
             if not self.retry(state):
-                return RetryDecision(0.0, EndReason.NOT_RETRIED)
+                return EndReason.NOT_RETRIED
             state.upcoming_sleep = delay = _delay(self.wait(state))
             if self.stop(state):
-                return RetryDecision(0.0, EndReason.ATTEMPTS)
+                return EndReason.ATTEMPTS
         except Exception as problem:
             raise PolicyError(f"retry policy failed: {type(problem).__name__}") from problem
         state.idle_for += delay
@@ -174,7 +171,7 @@ class RetryPolicy:
                 self.before_sleep(state)
             except Exception:
                 logger.exception("before_sleep of a retry policy raised")
-        return RetryDecision(delay)
+        return delay
 
     def __repr__(self) -> str:
         names = ", ".join(

@@ -57,27 +57,22 @@ CREATED = TaskState.CREATED
 class Frame(NamedTuple):
     """One level of a traceback, without the frame object and all that it would keep alive."""
 
-    code: CodeType
+    file: str
     line: int
-
-    @property
-    def file(self) -> str:
-        """The path of the source file."""
-        return self.code.co_filename
-
-    @property
-    def function(self) -> str:
-        """The name of the function."""
-        return self.code.co_name
+    function: str
 
 
-def frames_of(traceback: TracebackType | None) -> tuple[Frame, ...]:
-    """Return where a traceback passed, outermost first, holding no frames."""
-    frames: list[Frame] = []
+#: A traceback reduced to code objects and line numbers, outermost first.
+Trace = tuple[tuple["CodeType", int], ...]
+
+
+def trace_of(traceback: TracebackType | None) -> Trace:
+    """Return where a traceback passed, holding no frames."""
+    trace: list[tuple[CodeType, int]] = []
     while traceback is not None:
-        frames.append(Frame(traceback.tb_frame.f_code, traceback.tb_lineno))
+        trace.append((traceback.tb_frame.f_code, traceback.tb_lineno))
         traceback = traceback.tb_next
-    return tuple(frames)
+    return tuple(trace)
 
 
 class Attempt(NamedTuple):
@@ -91,7 +86,7 @@ class Attempt(NamedTuple):
         outcome: How it ended.
         error: What was raised, if anything, without its traceback.
         counted: True when it spent an attempt; throttles and lost workers do not.
-        frames: Where the error was raised.
+        trace: Where the error was raised, as `frames` spells out.
         secrets: Texts that are masked in `traceback`.
     """
 
@@ -102,13 +97,18 @@ class Attempt(NamedTuple):
     outcome: AttemptOutcome
     error: BaseException | None = None
     counted: bool = True
-    frames: tuple[Frame, ...] = ()
+    trace: Trace = ()
     secrets: tuple[str, ...] = ()
 
     @property
     def duration(self) -> float:
         """Seconds from start to end."""
         return self.ended - self.started
+
+    @property
+    def frames(self) -> tuple[Frame, ...]:
+        """Where the error was raised, outermost first."""
+        return tuple(Frame(code.co_filename, line, code.co_name) for code, line in self.trace)
 
     @property
     def traceback(self) -> str:
@@ -203,7 +203,8 @@ class Past:
     )
 
     def __init__(self) -> None:
-        self.runs: list[Attempt] = []
+        #: The fields of an `Attempt` per run: most are never read.
+        self.runs: list[tuple[Any, ...]] = []
         self.log: list[Move | Stretch] = []
         #: Seconds spent, as in `Times`, up to when the task was last queued.
         self.queue = self.quota = self.backoff = self.run = 0.0
@@ -316,6 +317,10 @@ class Task:
         """Attempts that have ended and count against the retry policy."""
         ended = self.run_count - (self.state is TaskState.RUNNING)
         return ended if self.past is None else ended - self.past.uncounted
+
+    def ended_attempts(self) -> list[Attempt]:
+        """The runs so far that did not succeed, the oldest first."""
+        return [] if self.past is None else [Attempt(*fields) for fields in self.past.runs]
 
     # -- history ----------------------------------------------------------------------------
     # The straight path (queued, reserved, running, succeeded) is kept as four times in slots
