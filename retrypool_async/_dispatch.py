@@ -82,7 +82,8 @@ class Dispatch(Books):
 
     def _gated(self) -> bool:
         """True when no task may start, whoever is free."""
-        return self.paused or (self.concurrency is not None and self.held >= self.concurrency)
+        limit = self.concurrency
+        return self.paused or self.ending or (limit is not None and self.held >= limit)
 
     def _idle(self, mask: int) -> Iterator[WorkerRecord]:
         """The free workers, longest idle first; a lone one directly."""

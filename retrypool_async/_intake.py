@@ -65,7 +65,12 @@ class Intake(Staff):
         options = task.options
         if not may_start:
             usual = ready.usual
-            if task.cost is ONE_REQUEST and route is usual.route and usual.listed is not None:
+            if (
+                task.cost is ONE_REQUEST
+                and route is usual.route
+                and usual.listed is not None
+                and not options.priority
+            ):
                 usual.push(task)  # behind others: no head changes
             else:
                 ready.push(task, route)
@@ -120,7 +125,7 @@ class Intake(Staff):
                 counted=False,
                 task=Ending(reason=EndReason.CANCELLED, error=None, state=TaskState.CANCELLED),
             )
-        if stop is Stop.REMOVE and not self.stopping:
+        if stop is Stop.REMOVE and not self.ending:
             return Ruling(
                 outcome=AttemptOutcome.SHUTDOWN,
                 error=None,

@@ -60,7 +60,7 @@ class Ledger(Intake):
         if go_on and not (
             record.attention
             or self.observed
-            or self.stopping
+            or self.ending
             or self.paused
             or self.concurrency is not None
         ):
@@ -172,6 +172,8 @@ class Ledger(Intake):
             self._told_worker(record, BUSY, "worker lost", now)
             self._rejudge(now)
         if cut_off:
+            if again and self.roster.free:
+                self._plan(now)
             return None
         released = self._release(record, now)
         if again and self.roster.free and self.ready:
@@ -314,12 +316,19 @@ class Ledger(Intake):
             if task.state is not RUNNING:
                 self._withdraw(task, EndReason.SHUTDOWN, error, Stop.CLOSE, now)
 
-    def abandon_running(self, now: float) -> None:
+    def end_all(self, error: BaseException, now: float) -> None:
+        """Start nothing more, end every task that waits, and tell the attempts to stop."""
+        self.ending = True
+        self.end_waiting(error, now)
+        self.stop_running(now)
+
+    def abandon_running(self, error: BaseException, now: float) -> None:
         """End the tasks whose attempts go on although they were told to stop."""
         for record in list(self.roster.workers.values()):
             task = record.task
             if task is not None and task.state is RUNNING:
                 self.fail(record, task, self.stopped_ruling(task, Stop.CLOSE), now, cut_off=True)
+        self.end_waiting(error, now)
 
     def unfinished(self) -> Iterator[Task]:
         """Every task that has not ended."""

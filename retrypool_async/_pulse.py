@@ -163,7 +163,7 @@ class Pulse:
         now = self.now()
         if record.task is not task or task.state is not TaskState.RUNNING:
             return
-        if record.stop is not None and task.deadline is None:
+        if record.stop is not None and (task.deadline is None or task.deadline > now):
             return  # told to stop already, and in its grace
         ruling = self._judge.timed_out(task, record, self._policy(task), now)
         self.ledger.fail(record, task, ruling, now, cut_off=True)

@@ -167,9 +167,18 @@ class Lane:
 
     def pop(self) -> Task:
         """Remove and return what `peek` shows."""
-        if self.fifo and (not self.heap or (0.0, self.fifo[0].order) < self.heap[0][0]):
-            return self.fifo.popleft()
-        return heappop(self.heap)[1]
+        fifo, heap = self.fifo, self.heap
+        if fifo and (not heap or (0.0, fifo[0].order) < heap[0][0]):
+            task = fifo.popleft()
+        else:
+            task = heappop(heap)[1]
+        if len(fifo) + len(heap) <= self.dead:
+            self._exhausted()
+        return task
+
+    def _exhausted(self) -> None:
+        """Nothing waits here any more, so nothing is known of who has quota for the next."""
+        self.route.blocked.discard(self.cost)
 
     def take_all(self) -> list[Task]:
         """Remove and return the live tasks, in no particular order."""
@@ -177,11 +186,14 @@ class Lane:
         self.fifo.clear()
         self.heap.clear()
         self.dead = 0
+        self._exhausted()
         return tasks
 
     def forget(self, task: Task) -> None:
         """Note that a task in here has ended. It keeps its place until it is met or swept."""
         self.dead += 1
+        if len(self.fifo) + len(self.heap) <= self.dead:
+            self._exhausted()
         if self.dead > 32 and self.dead * 2 > len(self.fifo) + len(self.heap):
             live = [task for task in self.fifo if task.state is _QUEUED]
             self.fifo.clear()

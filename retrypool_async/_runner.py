@@ -110,7 +110,8 @@ class Runner:
     # -- the driver ----------------------------------------------------------------------------
 
     async def _drive(self) -> None:
-        self._task = asyncio.current_task()
+        self._task = me = asyncio.current_task()
+        assert me is not None
         desk, record, worker = self._desk, self._record, self._worker
         begin, succeeded = desk.begin, desk.succeeded
         run = worker.run
@@ -140,8 +141,9 @@ class Runner:
                         call = run(task.data)
                         waits_for = context.run(_first_step, task, call)
                     except StopIteration as result:
-                        # The desk starts the next task in the same step: nothing is in between.
-                        started = left > 0 and not self._interrupts
+                        # The desk starts the next task in the same step: nothing is in between,
+                        # unless a cancellation is pending that the next must not die of.
+                        started = left > 0 and not me.cancelling()
                         task = succeeded(record, task, result.value, started)
                     except BaseException as error:
                         started = False
@@ -153,11 +155,11 @@ class Runner:
                             started = False
                             task = self._failed(task, error)
                         else:
-                            started = left > 0 and not self._interrupts
+                            started = left > 0 and not me.cancelling()
                             task = succeeded(record, task, value, started)
                     if not started:
                         item, task = task, None
-                if self._interrupts:
+                if self._interrupts or me.cancelling():
                     await self._absorb()
                 if left <= 0:
                     await self._let_loop_turn()

@@ -168,6 +168,8 @@ class Staff(Dispatch):
         order: Order | None = None
         if record.retired or self.stopping:
             order = Order.CLOSE
+        elif before is WorkerState.FAILED and not record.needs_rebuild:
+            return  # it never opened; only an operator's `resume` gives it another try
         elif record.needs_rebuild:
             if record.rebuild_at is not None and record.rebuild_at > now:
                 record.state = WorkerState.FAILED

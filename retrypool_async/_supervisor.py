@@ -164,11 +164,10 @@ class Supervisor:
         # 2. Stop what runs, and give its clean-up time.
         now = engine.now()
         before = list(ledger.unfinished())
-        ledger.end_waiting(error, now)
-        ledger.stop_running(now)
+        ledger.end_all(error, now)
         engine.carry_out()
         await engine.until(lambda: not running(), self._within(settings.stop_grace))
-        ledger.abandon_running(engine.now())
+        ledger.abandon_running(error, engine.now())
         # 3. Close the workers, each once it is free.
         ledger.stop_workers(engine.now())
         engine.carry_out()
