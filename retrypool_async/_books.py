@@ -76,10 +76,8 @@ class Books:
 
         self.paused = False
         self.resume_at: float | None = None
-        #: True once nothing may start any more, since the pool is about to end.
+        #: True once nothing may start any more, and workers close as they come free.
         self.ending = False
-        #: True once workers are to close as they come free.
-        self.stopping = False
         self._next_order = 0
         self._front_order = 0
         self._plan_at: float | None = None

@@ -96,7 +96,7 @@ class Dispatch(Books):
         return (
             not record.attention
             and record.wish is RUN
-            and not self.stopping
+            and not self.ending
             and not self._gated()
             and all(quota.until(task.cost, now) == 0.0 for quota in record.quotas)
         )

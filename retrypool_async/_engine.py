@@ -307,7 +307,7 @@ class Engine(Pulse):
         self.open = False
         ledger, now = self.ledger, self.now()
         error = PoolClosed("the pool ended before the task was done")
-        ledger.stopping = ledger.ending = True
+        ledger.ending = True
         for record in list(ledger.roster.workers.values()):
             task = record.task
             if task is not None and task.state is TaskState.RUNNING:

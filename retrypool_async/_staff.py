@@ -40,7 +40,7 @@ class Staff(Dispatch):
             return
         record.state = WorkerState.FAILED
         self._told_worker(record, before, "start failed", now)
-        if record.retired or self.stopping:
+        if record.retired or self.ending:
             self._attend(record, now)
         self._rejudge(now)
 
@@ -64,7 +64,7 @@ class Staff(Dispatch):
             record.state = WorkerState.FAILED
             self._told_worker(record, before, "rebuild failed", now)
             self._flag(record)
-            if record.retired or self.stopping:
+            if record.retired or self.ending:
                 self._attend(record, now)
             else:
                 self.agenda.add(rebuild_at, Due.REBUILD, record)
@@ -101,7 +101,7 @@ class Staff(Dispatch):
 
         With `go_on` that task is started here and now, since the runner will run it at once.
         """
-        if record.attention or self.stopping:
+        if record.attention or self.ending:
             self._attend(record, now)
             return None
         blocked = False
@@ -166,7 +166,7 @@ class Staff(Dispatch):
             record.needs_rebuild = True
         self._flag(record)
         order: Order | None = None
-        if record.retired or self.stopping:
+        if record.retired or self.ending:
             order = Order.CLOSE
         elif before is WorkerState.FAILED and not record.needs_rebuild:
             return  # it never opened; only an operator's `resume` gives it another try
@@ -347,7 +347,7 @@ class Staff(Dispatch):
 
     def stop_workers(self, now: float) -> None:
         """Close every worker, each as soon as it has nothing in progress."""
-        self.stopping = True
+        self.ending = True
         for record in list(self.roster.workers.values()):
             if self._is_quiet(record):
                 self._attend(record, now)
