@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import sys
 from collections.abc import Awaitable, Callable
@@ -16,22 +17,17 @@ import anyio
 from retrypool_async import (
     Bounce,
     Bucket,
-    CostTooLarge,
     Discard,
-    NoWorkers,
     Pool,
-    PoolClosed,
     Quota,
     RetryPolicy,
     RetryPoolError,
     Snooze,
     TaskHandle,
     Throttled,
-    Unroutable,
     Window,
     Worker,
     WorkerLost,
-    WorkerRemoved,
     WorkerStartFailed,
 )
 from retrypool_async.testing import run_virtual
@@ -350,10 +346,8 @@ class Life:
         self.awaiters.append(asyncio.create_task(self._quietly(call)))
 
     async def _quietly(self, call: Callable[[], Awaitable[object]]) -> None:
-        try:
+        with contextlib.suppress(RetryPoolError, asyncio.CancelledError):
             await call()
-        except (RetryPoolError, asyncio.CancelledError):
-            pass
 
     async def end(self) -> None:
         rng, pool = self.rng, self.pool
@@ -377,10 +371,8 @@ class Life:
             await pool.close(way, timeout=200)  # type: ignore[arg-type]
 
     async def live(self) -> None:
-        try:
+        with contextlib.suppress(WorkerStartFailed):
             await self.pool.start()
-        except WorkerStartFailed:
-            pass
         for _ in range(self.rng.randint(20, 50)):
             await self.operate()
         await self.end()

@@ -18,7 +18,7 @@ SEEDS, CHUNK = 2000, 100
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
 def test_no_random_life_breaks_a_promise(first: int) -> None:
-    """Exclusive, in quota, never early, settled once, closed clean: whatever is done to the pool."""
+    """Exclusive, in quota, never early, settled once, closed clean: whatever is done."""
     for seed in range(first, first + CHUNK):
         live(seed)
 
