@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging as _logging
 
+from ._attempt import Attempt, Frame
 from ._context import TaskContext, current_task
 from ._dead import DeadTask, DeadTasks
 from ._errors import (
@@ -44,7 +45,7 @@ from ._states import (
     WorkerWish,
 )
 from ._supervisor import CloseReport, Unfinished
-from ._task import Attempt, Frame, Move, Times
+from ._task import Move, Times
 from ._verdict import Bounce, Discard, Snooze, Throttled, Verdict, WorkerLost
 from ._worker import FunctionWorker, ResourceWorker, ThreadWorker, Worker
 

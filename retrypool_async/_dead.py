@@ -11,8 +11,9 @@ from ._states import EndReason
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ._attempt import Attempt
     from ._handle import TaskHandle
-    from ._task import Attempt, Move, Times
+    from ._task import Move, Times
 
 
 @dataclass(frozen=True, slots=True)

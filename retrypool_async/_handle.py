@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+from ._attempt import Attempt
 from ._states import FINAL_STATES, TaskState
-from ._task import Attempt, Move, Task, Times, keep_ends
+from ._task import Move, Task, Times, keep_ends
 from ._time import optional_seconds
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
     from contextvars import Context
 
+    from ._attempt import Attempt
     from ._dead import DeadTask
-    from ._task import Attempt
 
 logger = logging.getLogger("retrypool_async")
 

@@ -15,6 +15,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from ._agenda import Due
+from ._attempt import trace_of
 from ._audit import audit
 from ._books import (
     BUSY,
@@ -30,7 +31,7 @@ from ._intake import Intake
 from ._roster import WorkerRecord
 from ._ruling import Again, Ending, Ruling
 from ._states import AttemptOutcome, EndReason, Stop, TaskState, WorkerState
-from ._task import ONE_REQUEST, Task, keep_ends, trace_of
+from ._task import ONE_REQUEST, Task, keep_ends
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,6 +11,7 @@ import time
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from ._attempt import Attempt
 from ._books import Effect
 from ._dead import DeadTask, DeadTasks
 from ._handle import TaskHandle
@@ -23,7 +24,6 @@ from ._states import (
     AttemptOutcome,
     TaskState,
 )
-from ._task import Attempt
 
 if TYPE_CHECKING:
     from collections.abc import Callable

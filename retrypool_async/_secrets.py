@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from ._task import masked
+from ._attempt import masked
 
 logger = logging.getLogger("retrypool_async")
 _formatter = logging.Formatter()

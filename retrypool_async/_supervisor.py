@@ -19,10 +19,11 @@ from ._runner import Runner
 from ._states import WorkerState
 
 if TYPE_CHECKING:
+    from ._attempt import Attempt
     from ._engine import Engine
     from ._roster import WorkerRecord
     from ._states import EndReason
-    from ._task import Attempt, Task
+    from ._task import Task
 
 CloseMode = Literal["drain", "running", "cancel"]
 

@@ -16,7 +16,8 @@ LEVELS: tuple[frozenset[str], ...] = (
     # words
     frozenset({"_states", "_errors", "_time"}),
     # records
-    frozenset({"_task", "_verdict", "_ruling", "_settings", "_moves", "_agenda"}),
+    frozenset({"_attempt", "_verdict", "_ruling", "_settings", "_moves", "_agenda"}),
+    frozenset({"_task"}),
     # policies, then what users hold in their hands
     frozenset({"_quota", "_retry", "_secrets", "_hooks"}),
     frozenset({"_handle", "_map", "_dead", "_context", "_snapshot", "_worker"}),
@@ -41,7 +42,7 @@ LEVEL_OF = {module: level for level, modules in enumerate(LEVELS) for module in 
 
 #: Decisions and records: no event loop, no third party, nothing that acts.
 STDLIB_ONLY = {
-    *(LEVELS[0] | LEVELS[1]),
+    *(LEVELS[0] | LEVELS[1] | LEVELS[2]),
     *(
         "_books",
         "_dispatch",
