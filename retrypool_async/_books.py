@@ -178,7 +178,7 @@ class Books:
         """Move a task off the straight path, and write that down."""
         past = task.past
         assert past is not None
-        on_worker = task.run_count or task.state is RESERVED
+        on_worker = task.state is RESERVED or task.state is RUNNING
         name = task.holder.name if on_worker else None
         past.log.append(Move(task.state, new, now, reason, name))
         keep_ends(past.log, self.settings.history_limit)
