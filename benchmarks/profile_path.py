@@ -85,17 +85,17 @@ async def flood(tasks: int) -> Prices:
 
 
 async def flood_with_tolls(tasks: int) -> Prices:
-    """The same, for the share of the two calls that a worker's driver makes to the engine."""
-    nothing, begin, succeeded = Toll(lambda *_: None), Toll(Engine.begin), Toll(Engine.succeeded)
-    with (
-        patch.object(Engine, "begin", begin.wrapper()),
-        patch.object(Engine, "succeeded", succeeded.wrapper()),
-    ):
+    """The same, for the share of the one call per task that a worker's driver makes to the engine.
+
+    Under load that call also starts the next task.
+    """
+    nothing, succeeded = Toll(lambda *_: None), Toll(Engine.succeeded)
+    with patch.object(Engine, "succeeded", succeeded.wrapper()):
         await flood(tasks)
     empty = nothing.wrapper()
     for _ in range(tasks):
         empty(None, None, None)
-    return {"begin": begin.total - nothing.total, "report": succeeded.total - nothing.total}
+    return {"report": succeeded.total - nothing.total}
 
 
 async def ping_pong(tasks: int) -> Prices:
@@ -145,11 +145,10 @@ def measure(tasks: int) -> Prices:
     for act in (flood, flood_with_tolls, ping_pong, constructs):
         found |= fresh(price, act, tasks)
     whole = found["submit"] + found["run"] + found["await"]
-    known = found["begin"] + found["stepping"] + found["body"] + found["report"]
+    known = found["stepping"] + found["body"] + found["report"]
     return {
         "submit: copy the caller's context": found["context"],
         "submit: record, check, queue": found["submit"] - found["context"],
-        "begin: state, time, promise kept": found["begin"],
         "step the coroutine in its context": found["stepping"],
         "the body itself, awaited": found["body"],
         "report: books, waiters, next task": found["report"],
