@@ -118,9 +118,15 @@ class Runner:
         try:
             desk.opened(record, await self._start())
             item: Any = None  # a task, an order, or nothing yet
+            task: Task | None
+            context: Any
+            call: Any
+            value: Any
             left = desk.slice
             while True:
                 if item is None:
+                    # An idle worker keeps nothing of its last task alive.
+                    task = context = call = value = waits_for = None
                     item = await self._next()
                     left = desk.slice
                 if isinstance(item, Order):
@@ -130,7 +136,7 @@ class Runner:
                     item = None
                     continue
                 started = begin(record, item)
-                task: Task | None = item
+                task = item
                 item = None
                 while started and task is not None:
                     # The first step is taken here and not in a coroutine of its own: most of the

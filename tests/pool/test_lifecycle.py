@@ -9,6 +9,7 @@ import logging
 import subprocess
 import sys
 import textwrap
+import weakref
 
 import anyio
 import pytest
@@ -620,3 +621,29 @@ def test_ctrl_c_ends_the_program_and_closes_every_resource(mode: str) -> None:
     assert done.stderr.rstrip().endswith("KeyboardInterrupt")
     assert "destroyed" not in done.stderr
     assert "never" not in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["returns", "waits", "fails"])
+async def test_an_idle_worker_keeps_nothing_of_its_last_task_alive(kind: str) -> None:
+    """Neither what was submitted nor what came back."""
+
+    class Thing:
+        pass
+
+    async def work(data: object) -> object:
+        if kind == "waits":
+            await asyncio.sleep(1)
+        if kind == "fails":
+            raise ValueError
+        return Thing()
+
+    async with Pool([Probe(does=work)], retry=ONE, dead_limit=0) as pool:
+        data = Thing()
+        task = pool.submit(data)
+        await task.wait()
+        left = [weakref.ref(data)]
+        if task.error() is None:
+            left.append(weakref.ref(task.result()))
+        del data, task
+        await asyncio.sleep(0)
+        assert [ref() for ref in left] == [None] * len(left)
