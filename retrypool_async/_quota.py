@@ -180,33 +180,35 @@ class BucketMeter:
     def capacity(self) -> float:
         return self._limiter.max_rate
 
-    def _leak(self, now: float) -> AsyncLimiter:
+    def _leak(self, now: float) -> float:
+        """Let out what has leaked since the last look, and return the level."""
         limiter = self._limiter
+        level = limiter._level
         elapsed = now - limiter._last_check
         if elapsed > 0:
-            level = limiter._level - elapsed * limiter._rate_per_sec
-            limiter._level = level if level > 0.0 else 0.0
             limiter._last_check = now
-        return limiter
+            if level:
+                level = limiter._level = max(level - elapsed * limiter._rate_per_sec, 0.0)
+        return level
 
     def until(self, amount: float, now: float) -> float:
-        limiter = self._leak(now)
-        capacity = limiter.max_rate
-        short = limiter._level + amount - capacity
+        capacity = self._limiter.max_rate
+        short = self._leak(now) + amount - capacity
         if short <= capacity * TOLERANCE:
             return 0.0
-        return inf if amount > capacity * (1 + TOLERANCE) else short / limiter._rate_per_sec
+        if amount > capacity * (1 + TOLERANCE):
+            return inf
+        return short / self._limiter._rate_per_sec
 
     def take(self, amount: float, now: float) -> None:
-        self._leak(now)._level += amount
+        self._limiter._level = self._leak(now) + amount
 
     def refund(self, amount: float, at: float) -> None:
         # What has leaked since is given back too: never more than the bucket holds.
         self._limiter._level = max(self._limiter._level - amount, 0.0)
 
     def left(self, now: float) -> float:
-        limiter = self._leak(now)
-        return max(limiter.max_rate - limiter._level, 0.0)
+        return max(self._limiter.max_rate - self._leak(now), 0.0)
 
 
 class Quota:
