@@ -318,6 +318,7 @@ def _overrides_reset(worker: Worker[Any, Any]) -> bool:
 
 def _first_step(task: Task, call: Coroutine[Any, Any, Any]) -> Any:
     current.set(task)
+    del task  # an error's traceback keeps this frame, and the task keeps the error
     return call.send(None)
 
 
