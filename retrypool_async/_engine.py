@@ -276,9 +276,6 @@ class Engine(Pulse):
     def subscribe(self) -> Subscription:
         """Start listening to events."""
         subscription = Subscription(self._unsubscribe)
-        if not self.open:
-            subscription.end()
-            return subscription
         self.observers.subscriptions.append(subscription)
         self._watch()
         return subscription

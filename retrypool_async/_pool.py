@@ -265,7 +265,12 @@ class Pool(PoolStaff[T, R]):
 
         An async iterator; a reader that falls 10,000 events behind loses the oldest, which
         `dropped` counts. The pool never waits for it.
+
+        Raises:
+            PoolClosed: the pool is not running.
         """
+        if not self._engine.open:
+            self._refuse()
         return self._engine.subscribe()
 
     def __repr__(self) -> str:

@@ -247,6 +247,8 @@ async def test_a_pool_that_does_not_run_takes_nothing() -> None:
     pool = Pool([Probe()])
     with pytest.raises(PoolClosed, match="not started"):
         pool.submit(1)
+    with pytest.raises(PoolClosed, match="not started"):
+        pool.events()
     async with pool:
         with pytest.raises(RuntimeError, match="running"):
             await pool.start()
