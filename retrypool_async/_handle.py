@@ -52,7 +52,10 @@ class TaskHandle(Task, Generic[R]):
                 raise
         if self.state is TaskState.SUCCEEDED:
             return cast("R", self.value)
-        return self.result()
+        try:
+            return self.result()
+        finally:
+            del self  # the error's traceback refers to this frame, and the task to the error
 
     def done(self) -> bool:
         """True once it has ended, in whatever way."""

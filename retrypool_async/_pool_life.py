@@ -192,10 +192,12 @@ class PoolLife(Generic[T, R]):
             raise WorkerStartFailed(causes)
 
     async def __aenter__(self) -> Self:
+        before = self._supervisor
         try:
             await self.start()
         except BaseException:
-            if self._supervisor is not None and self._engine.open:
+            # Close what this call has started, not a pool that was running already.
+            if self._supervisor is not before:
                 await self.close(mode="cancel")
             raise
         return self
@@ -229,17 +231,20 @@ class PoolLife(Generic[T, R]):
             RuntimeError: called inside one of the pool's own attempts, which it would have to
                 wait for: use `request_close()` there.
         """
-        task = current.get()
-        if task is not None and task.engine is self._engine and not task.has_ended():
-            raise RuntimeError(
-                "close() inside an attempt of the same pool would wait for itself; "
-                "call request_close()"
-            )
+        self._refuse_waiting_for_itself("close() here would; call request_close()")
         supervisor = self._supervisor
         closer = self.request_close(mode, timeout)
         if closer is None or supervisor is None:
             return CloseReport((), (), (), 0.0)
         return await supervisor.wait_closed(closer)
+
+    def _refuse_waiting_for_itself(self, remedy: str, record: WorkerRecord | None = None) -> None:
+        """Refuse a call inside an attempt that would wait for that very attempt to end."""
+        task = current.get()
+        if task is None or task.engine is not self._engine or task.has_ended():
+            return
+        if record is None or record.task is task:
+            raise RuntimeError(f"an attempt cannot wait for its own end: {remedy}")
 
     def request_close(
         self, mode: CloseMode = "drain", timeout: float | timedelta | None = None
@@ -257,7 +262,12 @@ class PoolLife(Generic[T, R]):
         await self.close(mode="cancel")
 
     async def join(self) -> None:
-        """Wait until no task is waiting or running. New ones may still be submitted."""
+        """Wait until no task is waiting or running. New ones may still be submitted.
+
+        Raises:
+            RuntimeError: called inside one of the pool's own attempts.
+        """
+        self._refuse_waiting_for_itself("join() and drain() here would")
         await self._engine.until(lambda: self._engine.ledger.live == 0)
 
     async def drain(self) -> None:

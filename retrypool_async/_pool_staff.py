@@ -73,9 +73,11 @@ class PoolStaff(PoolLife[T, R]):
 
         Raises:
             WorkerRemoved: there is no such worker.
+            RuntimeError: called by an attempt on that very worker.
         """
         record = self._find(ref)
         limit = optional_seconds("timeout", timeout)
+        self._refuse_waiting_for_itself("remove() of its own worker would", record)
         engine = self._engine
         engine.ledger.remove(record, engine.now(), force=flag("force", force))
         engine.carry_out()
@@ -117,6 +119,8 @@ class PoolStaff(PoolLife[T, R]):
         records = (
             list(self._engine.ledger.roster.workers.values()) if ref is None else [self._find(ref)]
         )
+        for record in records:
+            self._refuse_waiting_for_itself("paused() here would", record)
         at_work = (WorkerState.BUSY, WorkerState.RESERVED, WorkerState.RESETTING)
         await self._engine.until(lambda: all(r.state not in at_work for r in records))
 

@@ -148,8 +148,9 @@ class Runner:
                         waits_for = context.run(_first_step, task, call)
                     except StopIteration as result:
                         # The desk starts the next task in the same step: nothing is in between,
-                        # unless a cancellation is pending that the next must not die of.
-                        started = left > 0 and not me.cancelling()
+                        # unless a cancellation is pending that the next must not die of, or a
+                        # callback is to be called, which may withdraw it.
+                        started = left > 0 and task.callbacks is None and not me.cancelling()
                         task = succeeded(record, task, result.value, started)
                     except BaseException as error:
                         started = False
@@ -161,7 +162,7 @@ class Runner:
                             started = False
                             task = self._failed(task, error)
                         else:
-                            started = left > 0 and not me.cancelling()
+                            started = left > 0 and task.callbacks is None and not me.cancelling()
                             task = succeeded(record, task, value, started)
                     if not started:
                         item, task = task, None

@@ -311,6 +311,8 @@ class Staff(Dispatch):
         record.retired = True
         self.roster.changed()
         self._interfere(record, "worker removed", now)
+        if record.state is WorkerState.STARTING:
+            self.outbox.append((Effect.INTERRUPT, record, None))
         if force and record.state is BUSY:
             self._stop(record, Stop.REMOVE, now)
         self._rejudge(now)
@@ -351,3 +353,5 @@ class Staff(Dispatch):
         for record in list(self.roster.workers.values()):
             if self._is_quiet(record):
                 self._attend(record, now)
+            elif record.state is WorkerState.STARTING:
+                self.outbox.append((Effect.INTERRUPT, record, None))

@@ -177,7 +177,7 @@ class Supervisor:
             lambda: all(
                 record.state is WorkerState.STUCK for record in ledger.roster.workers.values()
             ),
-            self._within(settings.stop_timeout),
+            self._within(settings.stop_timeout + settings.stop_grace),
         )
         # 4. End the host, unless a stuck worker keeps it: then it ends with that worker.
         engine.stuck_workers.update(record.name for record in ledger.roster.workers.values())
