@@ -229,7 +229,8 @@ class Observers:
                 # A copy: the attempt itself may be inside the context at this moment.
                 context = context.copy()
                 result = context.run(function, record)
-        except Exception:
+        except BaseException:
+            # Also a CancelledError, which a callback gets from asking a cancelled task.
             logger.exception("%s raised", name)
             return
         if inspect.iscoroutine(result):
@@ -245,7 +246,10 @@ class Observers:
                 await call
         except TimeoutError:
             logger.warning("%s did not end within hook_timeout", name)
-        except Exception:
+        except BaseException:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
             logger.exception("%s raised", name)
 
     async def close(self) -> None:

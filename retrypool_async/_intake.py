@@ -158,3 +158,8 @@ class Intake(Staff):
             last_error=runs[-1].error if runs else None,
             waiting_for=waiting_for,
         )
+
+
+def own_copy(error: BaseException) -> BaseException:
+    """A copy for one task: notes and tracebacks are each task's own."""
+    return type(error)(*error.args)

@@ -101,7 +101,7 @@ class Judge:
     def _classify(self, record: WorkerRecord, error: Exception) -> Verdict | None:
         try:
             verdict = record.worker.classify(error)
-        except Exception as problem:
+        except BaseException as problem:
             raise PolicyError(f"classify raised {type(problem).__name__}") from problem
         if verdict is not None and not isinstance(verdict, Verdict):
             raise PolicyError(
@@ -147,7 +147,7 @@ class Judge:
             return None
         try:
             action: Any = hook(AttemptFailed(task, task.attempt_count + 1, record.name, error))
-        except Exception:
+        except BaseException:
             logger.exception("on_failure raised; left to the retry policy")
             return None
         if action is None or isinstance(action, FailureAction):

@@ -27,7 +27,7 @@ from ._books import (
     Effect,
     route_key,
 )
-from ._intake import Intake
+from ._intake import Intake, own_copy
 from ._roster import WorkerRecord
 from ._ruling import Again, Ending, Ruling
 from ._states import AttemptOutcome, EndReason, Stop, TaskState, WorkerState
@@ -309,13 +309,13 @@ class Ledger(Intake):
             else:
                 continue
             if start >= deadline:
-                self._withdraw(task, EndReason.SHUTDOWN, error, Stop.CLOSE, now)
+                self._withdraw(task, EndReason.SHUTDOWN, own_copy(error), Stop.CLOSE, now)
 
     def end_waiting(self, error: BaseException, now: float) -> None:
         """End every task that is not running."""
         for task in list(self.unfinished()):
             if task.state is not RUNNING:
-                self._withdraw(task, EndReason.SHUTDOWN, error, Stop.CLOSE, now)
+                self._withdraw(task, EndReason.SHUTDOWN, own_copy(error), Stop.CLOSE, now)
 
     def end_all(self, error: BaseException, now: float) -> None:
         """Start nothing more, end every task that waits, and tell the attempts to stop."""

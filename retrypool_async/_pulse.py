@@ -181,7 +181,7 @@ class Pulse:
     def _settled(self, task: Task) -> None:
         """A task has ended in any way but success."""
         error = task.value
-        if error is not None and task.run_count:
+        if error is not None and task.attempt_count:
             _note(error, f"attempt {task.attempt_count} on {task.holder.name}")
         if task.state is TaskState.DEAD:
             self._record_death(task)

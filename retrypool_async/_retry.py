@@ -162,7 +162,7 @@ class RetryPolicy:
             state.upcoming_sleep = delay = _delay(self.wait(state))
             if self.stop(state):
                 return EndReason.ATTEMPTS
-        except Exception as problem:
+        except BaseException as problem:
             raise PolicyError(f"retry policy failed: {type(problem).__name__}") from problem
         state.idle_for += delay
         if self.before_sleep is not None:

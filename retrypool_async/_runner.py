@@ -286,7 +286,7 @@ class Runner:
                 self._desk.stuck(self._record)
             overran = True
             self.interrupt()
-            timer = loop.call_later(pause, overrun, max(pause * 2, 0.1))
+            timer = loop.call_later(pause, overrun, max(pause * 2, 0.1))  # noqa: F821 - not deleted yet
 
         timer = loop.call_later(limit, overrun, self._desk.stop_grace)
         problem: BaseException | None = None
@@ -300,6 +300,7 @@ class Runner:
             problem = error
         finally:
             timer.cancel()
+            del overrun  # it refers to itself
         if overran:
             timeout = TimeoutError(f"{name} took longer than {limit:g} s")
             timeout.__cause__ = problem

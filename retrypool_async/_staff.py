@@ -36,6 +36,7 @@ class Staff(Dispatch):
             record.opened_at = now
             record.runs_at_open = record.runs
             record.state = IDLE
+            self._told_worker(record, before, "opened", now)
             self._attend(record, now)
             return
         record.state = WorkerState.FAILED
