@@ -67,6 +67,8 @@ class Dispatch(Books):
 
     def _rejudge(self, now: float) -> None:
         """After a change of the workers: who may run what, and what can no longer be run."""
+        if self.ending:
+            return  # what waits is about to be ended
         ready = self.ready
         ready.prune()
         self._usual = self._refusal(ANY_WORKER, ONE_REQUEST) is None

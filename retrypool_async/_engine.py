@@ -171,6 +171,7 @@ class Engine(Pulse):
 
     def gone(self, record: WorkerRecord) -> None:
         self.stuck_workers.discard(record.name)
+        self.ledger.ending = self.ledger.ending or self.ending
         self.ledger.gone(record, self.now())
         self.carry_out()
 
@@ -227,7 +228,10 @@ class Engine(Pulse):
         if not callable(callback):
             raise TypeError(f"callback must be callable, got {type(callback).__name__}")
         if task.state in FINAL_STATES:
-            self.loop.call_soon(self.observers.call, "on_done", callback, task, None)
+            if self.loop.is_closed():
+                self.observers.call("on_done", callback, task, None)
+            else:
+                self.loop.call_soon(self.observers.call, "on_done", callback, task, None)
         elif task.callbacks is None:
             task.callbacks = [callback]
         else:

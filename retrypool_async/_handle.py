@@ -154,7 +154,7 @@ class TaskHandle(Task, Generic[R]):
         runs = self.ended_attempts()
         if self.state is TaskState.SUCCEEDED:
             runs.append(self.engine.last_attempt(self))
-            keep_ends(runs, self.engine.settings.history_limit)
+        keep_ends(runs, self.engine.settings.history_limit)
         return tuple(runs)
 
     @property

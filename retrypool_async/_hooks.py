@@ -140,7 +140,7 @@ class Subscription:
         self._events: deque[Event] = deque()
         self._close = close
         self._ended = False
-        self._wake: asyncio.Future[None] | None = None
+        self._readers: list[asyncio.Future[None]] = []
         #: Events lost because the reader was too far behind.
         self.dropped = 0
 
@@ -158,8 +158,9 @@ class Subscription:
         self._ring()
 
     def _ring(self) -> None:
-        if self._wake is not None and not self._wake.done():
-            self._wake.set_result(None)
+        for reader in self._readers:
+            if not reader.done():
+                reader.set_result(None)
 
     def __aiter__(self) -> AsyncIterator[Event]:
         return self
@@ -168,11 +169,12 @@ class Subscription:
         while not self._events:
             if self._ended:
                 raise StopAsyncIteration
-            self._wake = asyncio.get_running_loop().create_future()
+            wake: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._readers.append(wake)
             try:
-                await self._wake
+                await wake
             finally:
-                self._wake = None
+                self._readers.remove(wake)
         return self._events.popleft()
 
     async def aclose(self) -> None:
@@ -201,10 +203,8 @@ class Observers:
             context = event.task.context
             self.call("on_state", hooks.on_state, event, context)
             if event.old is TaskState.RUNNING and hooks.on_attempt is not None:
-                attempts = event.task.attempts
-                if attempts:
-                    ended = AttemptEnded(event.task, attempts[-1])
-                    self.call("on_attempt", hooks.on_attempt, ended, context)
+                ended = AttemptEnded(event.task, event.task.engine.last_attempt(event.task))
+                self.call("on_attempt", hooks.on_attempt, ended, context)
             if event.new is TaskState.SUCCEEDED:
                 self.call("on_success", hooks.on_success, event, context)
         else:

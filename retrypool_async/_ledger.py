@@ -121,7 +121,7 @@ class Ledger(Intake):
                 self.settings.secrets,
             )
         )
-        keep_ends(past.runs, limit)
+        keep_ends(past.runs, max(limit, 2))  # the newest is told of, however few are kept
         final = ruling.task.error if isinstance(ruling.task, Ending) else None
         if final is not None:
             past.traceback = final.__traceback__

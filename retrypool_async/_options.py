@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, cast
 
 from ._retry import RetryPolicy
 from ._router import LeastRecentlyUsed, Strategy
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from ._handle import TaskHandle
     from ._roster import WorkerRef
+
+T = TypeVar("T")
 
 
 class SubmitOptions(TypedDict, total=False):
@@ -102,7 +104,8 @@ def _aging(name: str, value: object) -> float | None:
     return seconds(name, value, at_least=1e-3)
 
 
-def _metadata(name: str, value: object) -> dict[str, Any] | None:
+def metadata_copy(name: str, value: object) -> dict[str, Any] | None:
+    """A mapping, as a dict of our own."""
     if value is None:
         return None
     if not isinstance(value, Mapping):
@@ -135,7 +138,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "require": tag_set,
     "wait_for_worker": flag,
     "detach": flag,
-    "metadata": _metadata,
+    "metadata": metadata_copy,
     "on_queued": _callback,
     "on_running": _callback,
     "on_done": _callback,
@@ -158,11 +161,18 @@ def no_workers_policy(value: object) -> NoWorkersPolicy:
     return seconds("no_workers", value)
 
 
+def collection(name: str, value: Iterable[T]) -> Iterable[T]:
+    """Anything that can be iterated over."""
+    if not isinstance(value, Iterable):
+        raise TypeError(f"{name} must be a collection, got {type(value).__name__}")
+    return value
+
+
 def secret_texts(value: Iterable[str]) -> tuple[str, ...]:
     """The `secrets` option."""
     if isinstance(value, str):
         raise TypeError("secrets must be a collection of strings, not one string")
-    secrets = tuple(value)
+    secrets = tuple(collection("secrets", value))
     if not all(isinstance(secret, str) and secret for secret in secrets):
         raise TypeError("secrets must be non-empty strings")
     return secrets

@@ -116,18 +116,20 @@ class Pool(PoolStaff[T, R]):
             Other errors: as `submit`.
         """
         engine = self._engine
-        limit = self._settings.max_queue or 1
+        ledger = engine.ledger
         while True:
             try:
                 return self.submit(data, **options)
-            except QueueFull:
-                await engine.until(
-                    lambda: (
-                        not engine.open
-                        or engine.ledger.waiting < limit
-                        or engine.ledger.roster.free != 0
-                    )
-                )
+            except QueueFull as full:
+                no_use = ledger.roster.free  # free, and cannot take it
+
+                def room(size: int = full.size) -> bool:
+                    nonlocal no_use
+                    freed = ledger.roster.free & ~no_use
+                    no_use &= ledger.roster.free
+                    return not engine.open or freed != 0 or ledger.waiting < size
+
+                await engine.until(room, full.retry_after)
 
     @overload
     def map(

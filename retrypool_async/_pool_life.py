@@ -20,7 +20,9 @@ from ._errors import (
 from ._handle import TaskHandle
 from ._hooks import Hooks
 from ._options import (
+    collection,
     cost_of,
+    metadata_copy,
     no_workers_policy,
     random_source,
     routing_strategy,
@@ -124,7 +126,7 @@ class PoolLife(Generic[T, R]):
             raise TypeError(f"hooks must be a Hooks, got {type(hooks).__name__}")
         self._cost = cost
         self._hooks = hooks or Hooks()
-        self._metadata = dict(metadata or {})
+        self._metadata = metadata_copy("metadata", metadata) or {}
         self._quotas = quotas_of(quota)
         self._retry = RetryPolicy() if retry is None else RetryPolicy.of(retry)
         self._strategy = routing_strategy(strategy)
@@ -142,7 +144,7 @@ class PoolLife(Generic[T, R]):
         self._default_values = {
             name: getattr(self._defaults, name) for name in TaskOptions.__dataclass_fields__
         }
-        self._workers: list[Worker[T, R]] = list(workers)
+        self._workers: list[Worker[T, R]] = list(collection("workers", workers))
         self._check_workers(self._workers)
         self._supervisor: Supervisor | None = None
         self._engine = self._new_engine()
@@ -187,6 +189,8 @@ class PoolLife(Generic[T, R]):
         await self._engine.until(
             lambda: not any(record.state is WorkerState.STARTING for record in records)
         )
+        if not self._engine.open:
+            self._refuse()
         causes = [(r.name, cause_of(r)) for r in records if r.state in DID_NOT_START]
         if records and len(causes) == len(records):
             raise WorkerStartFailed(causes)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from ._errors import (
-    WorkerStartFailed,
-)
+from ._errors import WorkerRemoved, WorkerStartFailed
+from ._options import text
 from ._pool_life import DID_NOT_START, PoolLife, Ref, cause_of
 from ._quota import Quota
 from ._roster import WorkerRecord, WorkerRef
@@ -35,21 +34,32 @@ class PoolStaff(PoolLife[T, R]):
         If the wait is cancelled, the worker is removed again.
 
         Raises:
-            PoolClosed: the pool is not running.
-            TypeError, ValueError: the worker is wrong, or its name or itself is in use.
+            PoolClosed: the pool is not running, or closed meanwhile.
+            TypeError, ValueError: the worker is wrong, or its name or itself is in use. The name
+                of a worker that is being removed is free.
             WorkerStartFailed: `on_start` raised or took too long; the worker has been removed.
+            WorkerRemoved: it was removed while it was opening.
         """
         if not self._engine.open:
             self._refuse()
-        present = [record.worker for record in self._engine.ledger.roster.workers.values()]
+        flag("wait", wait)
+        present = [
+            record.worker
+            for record in self._engine.ledger.roster.workers.values()
+            if not record.retired or record.worker is worker
+        ]
         self._check_workers([*present, worker])
         record = self._take_in(worker)
-        if flag("wait", wait):
+        if wait:
             try:
                 await self._engine.until(lambda: record.state is not WorkerState.STARTING)
             except BaseException:
                 self._remove_now(record)
                 raise
+            if not self._engine.open:
+                self._refuse()
+            if record.retired:
+                raise WorkerRemoved(f"worker {record.name!r} was removed while it was opening")
             if record.state in DID_NOT_START:
                 cause = cause_of(record)
                 self._remove_now(record)
@@ -104,6 +114,8 @@ class PoolStaff(PoolLife[T, R]):
         """
         record = None if ref is None else self._find(ref)
         limit = optional_seconds("until", until)
+        if reason is not None:
+            text("reason", reason)
         now = self._engine.now()
         self._engine.ledger.pause(record, reason, None if limit is None else now + limit, now)
         self._engine.carry_out()

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
+from contextvars import Context
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +74,8 @@ class Pulse:
         self.loop: asyncio.AbstractEventLoop = None  # type: ignore[assignment]
         self._time: Callable[[], float] = None  # type: ignore[assignment]
         self._timer: asyncio.TimerHandle | None = None
+        #: What the timer runs in: it must not keep the request alive that happened to arm it.
+        self._no_context = Context()
         self._armed_at = inf
         #: The latest time a timer was due. A loop whose clock is coarse may fire early by its
         #: own reading; time never goes back for the ledger.
@@ -79,7 +83,7 @@ class Pulse:
         self._conditions: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self._reached: dict[Task, list[tuple[TaskState, asyncio.Future[bool]]]] = {}
         self.stuck_workers: set[str] = set()
-        self.failed_teardowns: list[tuple[str, BaseException]] = []
+        self.failed_teardowns: deque[tuple[str, BaseException]] = deque(maxlen=100)
         # What runners read of their desk.
         self.slice = ATTEMPTS_PER_TURN
         self.stop_grace = settings.stop_grace
@@ -115,7 +119,7 @@ class Pulse:
             self._timer = None
         self._armed_at = when
         if when != inf:
-            self._timer = self.loop.call_at(when, self._fire)
+            self._timer = self.loop.call_at(when, self._fire, context=self._no_context)
 
     def _fire(self) -> None:
         self._timer = None
@@ -249,7 +253,9 @@ class Pulse:
         return notes
 
     def last_attempt(self, task: Task) -> Attempt:
-        """The attempt that a task succeeded with."""
+        """The attempt that has ended last."""
+        if task.state is not TaskState.SUCCEEDED:
+            return task.ended_attempts()[-1]
         return Attempt(
             task.run_count, task.holder.name, task.started_at, task.ended_at, AttemptOutcome.OK
         )

@@ -197,10 +197,9 @@ class Roster:
         if isinstance(ref, int) and not isinstance(ref, bool):
             return self.workers.get(ref)
         if isinstance(ref, str):
-            for record in self.workers.values():
-                if record.name == ref:
-                    return record
-            return None
+            # The newest of that name: an older one is on its way out.
+            newest = reversed(self.workers.values())
+            return next((record for record in newest if record.name == ref), None)
         raise TypeError(f"a worker is named by its WorkerRef, id or name, got {type(ref).__name__}")
 
     def eligible(self, require: frozenset[str], pinned: int | None) -> int:

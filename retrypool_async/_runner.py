@@ -71,6 +71,7 @@ class Runner:
         #: Interruptions asked for since the attempt or hook in progress began.
         self._interrupts = 0
         self._open = False
+        self._ended = asyncio.Event()
 
     # -- from outside --------------------------------------------------------------------------
 
@@ -96,7 +97,14 @@ class Runner:
         """Live. Whatever becomes of the driver, the worker is reported gone at the end."""
         try:
             async with anyio.create_task_group() as self._group:
-                self._group.start_soon(self._drive, name=f"retrypool worker {self._record.id}")
+                self._group.start_soon(self._sheltered, name=f"retrypool worker {self._record.id}")
+                try:
+                    await self._ended.wait()
+                except asyncio.CancelledError:
+                    # Once, and only if the loop has not done so: clean-up must not be cut short.
+                    if self._task is not None and not self._task.cancelling():
+                        self._task.cancel()
+                    raise
         except asyncio.CancelledError:
             raise
         except BaseException:
@@ -108,6 +116,18 @@ class Runner:
             self._desk.gone(self._record)
 
     # -- the driver ----------------------------------------------------------------------------
+
+    async def _sheltered(self) -> None:
+        """Drive within a scope that no cancellation of the pool's own scopes gets into.
+
+        It is the outermost, so that scopes which `on_start` leaves open nest inside it, and what
+        was opened is closed even when the pool is torn down with its loop.
+        """
+        with anyio.CancelScope(shield=True):
+            try:
+                await self._drive()
+            finally:
+                self._ended.set()
 
     async def _drive(self) -> None:
         self._task = me = asyncio.current_task()
@@ -264,13 +284,11 @@ class Runner:
         return await self._start()
 
     async def _end(self) -> None:
-        # Shielded: a pool that is torn down with its loop still closes what it opened.
-        with anyio.CancelScope(shield=True):
-            try:
-                if self._record.retired:
-                    await self._call(self._worker.on_remove, self._desk.stop_timeout, "on_remove")
-            finally:
-                await self._stop()
+        try:
+            if self._record.retired:
+                await self._call(self._worker.on_remove, self._desk.stop_timeout, "on_remove")
+        finally:
+            await self._stop()
 
     async def _call(
         self, hook: Callable[[], Awaitable[None]], limit: float, name: str

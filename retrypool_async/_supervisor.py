@@ -51,7 +51,8 @@ class CloseReport:
     Attributes:
         unfinished: The tasks that were ended by the closing, in the order of their ids.
         stuck: The names of workers whose code ignored being stopped and goes on.
-        failed_teardowns: Pairs of worker name and the error its `on_stop` raised.
+        failed_teardowns: Pairs of worker name and the error its `on_stop` raised, the newest
+            hundred.
         seconds: How long the closing took.
     """
 
@@ -59,6 +60,14 @@ class CloseReport:
     stuck: tuple[str, ...]
     failed_teardowns: tuple[tuple[str, BaseException], ...]
     seconds: float
+
+    def __repr__(self) -> str:
+        # Never the texts of errors, which may hold what the resource was opened with.
+        failed = [(name, type(error).__name__) for name, error in self.failed_teardowns]
+        return (
+            f"CloseReport(unfinished={self.unfinished!r}, stuck={self.stuck!r}, "
+            f"failed_teardowns={failed!r}, seconds={self.seconds!r})"
+        )
 
 
 class Supervisor:
@@ -87,7 +96,7 @@ class Supervisor:
         self._host = context.run(
             loop.create_task, self._main(ready), name=f"retrypool {self._engine.settings.name}"
         )
-        self._host.add_done_callback(self._ended)
+        self._host.add_done_callback(self._ended, context=context)
         await asyncio.shield(ready)
 
     async def _main(self, ready: asyncio.Future[None]) -> None:
