@@ -81,6 +81,8 @@ class Books:
         self._next_order = 0
         self._front_order = 0
         self._plan_at: float | None = None
+        #: Ids of the quotas that waiting tasks hold, as of the last plan.
+        self._held_quotas: set[int] = set()
         #: True when a task without wishes could run on somebody: the usual case, judged once.
         self._usual = False
 
@@ -161,7 +163,7 @@ class Books:
         if what is Due.DEADLINE:
             return bool(not whom.has_ended() and whom.deadline == when)
         if what is Due.START_BY:
-            return bool(whom.run_count == 0 and whom.state is QUEUED)
+            return bool(whom.state is QUEUED)
         if what is Due.LIMIT:
             return bool(whom.watch_at == when)
         if what is Due.COOL:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import inf
+from math import inf, nextafter
 from typing import TYPE_CHECKING
 
 from ._agenda import Due
@@ -108,6 +108,7 @@ class Dispatch(Books):
     def _plan(self, now: float) -> None:
         """Start everything that may start now, in order, and note when more may."""
         self._plan_at = None
+        self._held_quotas = set()
         while self.roster.free and self.ready and not self._gated():
             if not self._start_one(now):
                 break
@@ -115,30 +116,27 @@ class Dispatch(Books):
     def _start_one(self, now: float) -> bool:
         search = Search(self.strategy)
         blocked = 0
-        for route in self.ready.in_order(now):
-            mask = route.mask & self.roster.free
-            if not mask:
-                continue
-            route.blocked.clear()
-            for lane in route.heads.in_order():
-                task = lane.peek()
-                record = search.find(self._idle(mask), mask, lane.cost, now)
-                if record is not None:
-                    lane.pop()
-                    self._reserve(record, task, route, now)
-                    self.outbox.append((Effect.ASSIGN, record, task))
-                    return True
-                if task.blocked_at is None:
-                    task.blocked_at = now
-                route.blocked.add(lane.cost)
-                self.ready.changed()
-                blocked += 1
-                if blocked == LOOK_AHEAD:
-                    break
+        free = self.roster.free
+        for lane in self.ready.lanes_in_order(free, now):
+            route, task = lane.route, lane.peek()
+            mask = route.mask & free
+            record = search.find(self._idle(mask), mask, lane.cost, now)
+            if record is not None:
+                lane.pop()
+                self._reserve(record, task, route, now)
+                self.outbox.append((Effect.ASSIGN, record, task))
+                return True
+            if task.blocked_at is None:
+                task.blocked_at = now
+            route.blocked.add(lane.cost)
+            self.ready.changed()
+            blocked += 1
             if blocked == LOOK_AHEAD:
                 break
+        self._held_quotas = search.held
         if search.wait is not None:
-            self._plan_at = now + search.wait
+            # A wait too short for the clock to tell would fall due in this very tick, for ever.
+            self._plan_at = max(now + search.wait, nextafter(now, inf))
             self.agenda.add(self._plan_at, Due.PLAN, None)
         return False
 
@@ -175,6 +173,8 @@ class Dispatch(Books):
         lane = route.heads.first()
         assert lane is not None  # listed routes have been found to hold a task
         if route.blocked:
+            return None, True
+        if self._held_quotas and any(id(quota) in self._held_quotas for quota in record.quotas):
             return None, True
         for quota in record.quotas:
             if quota.until(lane.cost, now) > 0.0:
@@ -225,6 +225,8 @@ class Dispatch(Books):
         elif not keep_place:
             self._next_order += 1
             task.order = self._next_order
+        if not keep_place:
+            task.ready_at = now
         self.ready.push(task, self._route(key))
         if not (self._usual and task.cost is ONE_REQUEST and is_usual(key)):
             refusal = self._refusal(key, task.cost)
@@ -241,9 +243,11 @@ class Dispatch(Books):
         self._moved(task, QUEUED, reason, now)
         task.queued_at = now
         task.blocked_at = None
-        self.ready.push(
-            task, self._route(route_key(task))
-        )  # its old order puts it back in its place
+        # its old order puts it back in its place
+        self.ready.push(task, self._route(route_key(task)))
+        limit = task.options.queue_timeout
+        if limit is not None and task.run_count == 0:
+            self.agenda.add(task.submitted_at + limit, Due.START_BY, task)
 
     def _unhold(self, record: WorkerRecord, task: Task) -> None:
         record.task = None

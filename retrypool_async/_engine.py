@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from asyncio import _get_running_loop  # pyright: ignore[reportPrivateUsage]
 from contextvars import copy_context
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,8 @@ class Engine(Pulse):
         self, data: Any, options: TaskOptions, cost: Cost, key: RouteKey, origin: int | None
     ) -> TaskHandle[Any]:
         """Hand a new task to the ledger. Raises what that raises."""
+        if _get_running_loop() is not self.loop:
+            self.call_time()  # says what is wrong
         now = self._time()
         if now < self._not_before:
             now = self._not_before
@@ -187,7 +190,7 @@ class Engine(Pulse):
     def cancel(self, task: Task) -> bool:
         if task.state in FINAL_STATES:
             return False
-        withdrawn = self.ledger.cancel(task, self.now())
+        withdrawn = self.ledger.cancel(task, self.call_time())
         self.carry_out()
         return withdrawn
 

@@ -68,7 +68,7 @@ class Intake(Staff):
             if (
                 task.cost is ONE_REQUEST
                 and route is usual.route
-                and usual.listed is not None
+                and usual.fifo
                 and not options.priority
             ):
                 usual.push(task)  # behind others: no head changes

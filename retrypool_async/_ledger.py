@@ -150,6 +150,7 @@ class Ledger(Intake):
 
         if ruling.worker == "retire":
             record.retired = True
+            self.roster.changed()
             record.error = error
         elif ruling.worker == "rebuild":
             record.needs_rebuild = True
@@ -173,7 +174,8 @@ class Ledger(Intake):
             self._told_worker(record, BUSY, "worker lost", now)
             self._rejudge(now)
         if cut_off:
-            if again and self.roster.free:
+            # With a limit on attempts at once, a place has come free.
+            if (again or self.concurrency is not None) and self.roster.free:
                 self._plan(now)
             return None
         released = self._release(record, now)
@@ -190,6 +192,10 @@ class Ledger(Intake):
                 task.tried |= record.bit
             start = now + plan.delay
             ending = plan.else_ending
+            if ending is None and task.deadline is not None and task.deadline <= now:
+                # It fell due while the attempt was ending by itself, so nobody will look again.
+                late = self.timeout_error(task, "its attempt", now)
+                ending = Ending(reason=EndReason.TIMEOUT, error=late)
             if ending is not None and task.deadline is not None:
                 start = max(start, self._earliest(task, now))
                 if start >= task.deadline:
@@ -261,9 +267,12 @@ class Ledger(Intake):
         record = task.holder if task.state is RESERVED else None
         if record is not None:
             self._give_back(record, now, "withdrawn")
+        was_blocked = task.blocked_at is not None
         self._settle(task, state, reason, error, now)
         if record is not None:
             self._attend(record, now)
+        elif was_blocked:
+            self._plan(now)  # what it held is free for others
         return True
 
     def _time_out(self, task: Task, now: float) -> None:
@@ -386,8 +395,9 @@ class Ledger(Intake):
     def _lose_patience(self, task: Task, now: float) -> None:
         refusal = self._refusal(route_key(task), task.cost)
         limit = task.options.queue_timeout
-        if limit is not None and now >= task.submitted_at + limit:
+        if limit is not None and task.run_count == 0 and now >= task.submitted_at + limit:
             self._end_waiting(task, now)
+            self._plan(now)
         elif refusal is not None:
             self._settle(task, TaskState.DEAD, EndReason.NO_WORKERS, refusal, now)
 

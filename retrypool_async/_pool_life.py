@@ -259,6 +259,7 @@ class PoolLife(Generic[T, R]):
         limit = optional_seconds("timeout", timeout)
         if self._supervisor is None:
             return None
+        self._engine.call_time()
         return self._supervisor.request_close(mode, limit)
 
     async def aclose(self) -> None:
@@ -349,7 +350,7 @@ class PoolLife(Generic[T, R]):
         record.tags, record.weight, record.tier = traits.tags, traits.weight, traits.tier
         record.max_tasks, record.max_age = traits.max_tasks, traits.max_age
         self._dimensions = None
-        self._engine.ledger.add(record, self._engine.now())
+        self._engine.ledger.add(record, self._engine.call_time())
         self._supervisor.launch(record)
         self._engine.carry_out()
         return record

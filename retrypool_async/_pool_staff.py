@@ -67,7 +67,7 @@ class PoolStaff(PoolLife[T, R]):
         return record.ref
 
     def _remove_now(self, record: WorkerRecord) -> None:
-        self._engine.ledger.remove(record, self._engine.now(), force=True)
+        self._engine.ledger.remove(record, self._engine.call_time(), force=True)
         self._engine.carry_out()
 
     async def remove(
@@ -89,13 +89,13 @@ class PoolStaff(PoolLife[T, R]):
         limit = optional_seconds("timeout", timeout)
         self._refuse_waiting_for_itself("remove() of its own worker would", record)
         engine = self._engine
-        engine.ledger.remove(record, engine.now(), force=flag("force", force))
+        engine.ledger.remove(record, engine.call_time(), force=flag("force", force))
         engine.carry_out()
         left = await engine.until(
             lambda: record.state in (WorkerState.STOPPED, WorkerState.STUCK), limit
         )
         if not left:
-            engine.ledger.take_off(record, engine.now())
+            engine.ledger.take_off(record, engine.call_time())
             engine.carry_out()
 
     def pause(
@@ -116,14 +116,14 @@ class PoolStaff(PoolLife[T, R]):
         limit = optional_seconds("until", until)
         if reason is not None:
             text("reason", reason)
-        now = self._engine.now()
+        now = self._engine.call_time()
         self._engine.ledger.pause(record, reason, None if limit is None else now + limit, now)
         self._engine.carry_out()
 
     def resume(self, ref: Ref | None = None) -> None:
         """Undo a pause. A worker that failed to start is given another try."""
         record = None if ref is None else self._find(ref)
-        self._engine.ledger.resume(record, self._engine.now())
+        self._engine.ledger.resume(record, self._engine.call_time())
         self._engine.carry_out()
 
     async def paused(self, ref: Ref | None = None) -> None:
@@ -139,13 +139,13 @@ class PoolStaff(PoolLife[T, R]):
     def cooldown(self, ref: Ref, duration: float | timedelta) -> None:
         """Give a worker nothing for `duration` seconds. Of several cooldowns the longest holds."""
         record, length = self._find(ref), seconds("duration", duration)
-        now = self._engine.now()
+        now = self._engine.call_time()
         self._engine.ledger.cooldown(record, now + length, now)
         self._engine.carry_out()
 
     def clear_cooldown(self, ref: Ref) -> None:
         """End a worker's cooldown now."""
-        self._engine.ledger.clear_cooldown(self._find(ref), self._engine.now())
+        self._engine.ledger.clear_cooldown(self._find(ref), self._engine.call_time())
         self._engine.carry_out()
 
     def set_quota(self, ref: Ref, quota: Quota | list[Quota] | None) -> None:
@@ -160,7 +160,7 @@ class PoolStaff(PoolLife[T, R]):
         """
         record, quotas = self._find(ref), quotas_of(quota)
         engine = self._engine
-        now = engine.now()
+        now = engine.call_time()
         own = record.quotas[: len(record.quotas) - len(self._quotas)]
         for new, old in zip(quotas, own, strict=False):
             if new is not old:

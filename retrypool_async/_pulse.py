@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from asyncio import _get_running_loop  # pyright: ignore[reportPrivateUsage]
 from collections import deque
 from contextvars import Context
 from math import inf
@@ -111,6 +112,19 @@ class Pulse:
             return 0.0
         now = self._time()
         return now if now > self._not_before else self._not_before
+
+    def call_time(self) -> float:
+        """The time, for what somebody asks for from outside.
+
+        Raises:
+            RuntimeError: on another event loop, or in another thread, than the pool runs on.
+        """
+        if _get_running_loop() is not self.loop and self.loop and not self.loop.is_closed():
+            raise RuntimeError(
+                "the pool runs on another event loop; from another thread use "
+                "loop.call_soon_threadsafe or asyncio.run_coroutine_threadsafe"
+            )
+        return self.now()
 
     def _arm(self) -> None:
         when = self.ledger.agenda.next_at
@@ -262,6 +276,7 @@ class Pulse:
 
     async def until(self, condition: Callable[[], bool], timeout: float | None = None) -> bool:
         """Wait until a condition on the books holds. False if it did not within `timeout`."""
+        self.call_time()
         if condition():
             return True
         future: asyncio.Future[None] = self.loop.create_future()

@@ -297,7 +297,7 @@ class Quota:
             for meter, before in zip(meters, old._meters.get(name, ()), strict=False):
                 if isinstance(meter, WindowMeter) and isinstance(before, WindowMeter):
                     meter.carry_over(before)
-                elif meter is not before:
+                elif not _is_same(meter, before):
                     meter.take(max(before.capacity - before.left(now), 0.0), now)
 
     def __repr__(self) -> str:
@@ -306,6 +306,13 @@ class Quota:
             for name, meters in self._meters.items()
         )
         return f"<Quota {listing}>"
+
+
+def _is_same(meter: Limiter, other: Limiter) -> bool:
+    """True when both lead to one limiter, whose usage is carried over as it is."""
+    if isinstance(meter, (BucketMeter, GuardedLimiter)) and type(meter) is type(other):
+        return meter._limiter is other._limiter  # type: ignore[attr-defined]
+    return meter is other
 
 
 def _positive(name: str, value: object) -> float:

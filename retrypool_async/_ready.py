@@ -90,7 +90,8 @@ class Heads(Generic[Q]):
                 queue.listed = None
                 queue.emptied()
             elif head > key:
-                queue.listed = head
+                # An object of its own, since entries that count are told from others by identity.
+                head = queue.listed = (head[0], head[1])
                 heapreplace(heap, (head, serial, queue))
             else:
                 return queue
@@ -134,15 +135,15 @@ class Lane:
         priority = options.priority
         if aging is not None:
             # priority + (now - ready) / aging compares the same at every `now`.
-            priority -= task.queued_at / aging
+            priority -= task.ready_at / aging
         fifo = self.fifo
         if priority or aging is not None or (fifo and fifo[-1].order > task.order):
             key = (-priority, task.order)
             heappush(self.heap, (key, task))
             return key
+        behind = bool(fifo)  # then the lane is listed under a key as small as its first
         fifo.append(task)
-        # Listed already: under a smaller key, since orders only grow.
-        return None if self.listed is not None else (0.0, task.order)
+        return None if behind else (0.0, task.order)
 
     def head_key(self) -> Key | None:
         """The key of the first live task, None when there is none."""
@@ -241,9 +242,11 @@ class Route:
     def head_priority(self, now: float) -> Key | None:
         """The head's key with its priority as grown by `now`, to compare across routes."""
         key = self.head_key()
-        if key is None or self.key.aging is None:
-            return key
-        return (key[0] - now / self.key.aging, key[1])
+        return None if key is None else self.grown(key, now)
+
+    def grown(self, key: Key, now: float) -> Key:
+        """A key of this route, with its priority as grown by `now`."""
+        return key if self.key.aging is None else (key[0] - now / self.key.aging, key[1])
 
 
 class ReadyQueue:
@@ -324,6 +327,37 @@ class ReadyQueue:
             yield route
         for _, route in growing[position:]:
             yield route
+
+    def lanes_in_order(self, free: int, now: float) -> Iterator[Lane]:
+        """Yield the lanes that may use one of the `free` workers, by the task at their head.
+
+        A route is opened when its head is next, and then takes part lane by lane: what waits
+        behind a blocked head does not go before what is more urgent in another route.
+        """
+        opened: list[tuple[Key, int, Lane, Iterator[Lane]]] = []
+        routes = self.in_order(now)
+        route = next(routes, None)
+        serial = 0
+        while opened or route is not None:
+            while route is not None:
+                head = route.head_priority(now)
+                if opened and head is not None and opened[0][0] < head:
+                    break
+                lanes = route.heads.in_order() if route.mask & free else iter(())
+                lane = next(lanes, None)
+                if lane is not None and lane.listed is not None:
+                    route.blocked.clear()
+                    serial += 1
+                    heappush(opened, (route.grown(lane.listed, now), serial, lane, lanes))
+                route = next(routes, None)
+            if opened:
+                _, _, lane, lanes = heappop(opened)
+                yield lane
+                following = next(lanes, None)
+                if following is not None and following.listed is not None:
+                    serial += 1
+                    key = following.route.grown(following.listed, now)
+                    heappush(opened, (key, serial, following, lanes))
 
     def prune(self) -> None:
         """Forget the routes on which nothing waits."""

@@ -108,11 +108,11 @@ class Search:
     tasks cannot starve a large one; everything else they may use.
     """
 
-    __slots__ = ("_held", "_strategy", "wait")
+    __slots__ = ("_strategy", "held", "wait")
 
     def __init__(self, strategy: Strategy) -> None:
         self._strategy = strategy
-        self._held: set[int] = set()
+        self.held: set[int] = set()
         #: Seconds until the first waiting task could start; None when only a free worker helps.
         self.wait: float | None = None
 
@@ -121,7 +121,7 @@ class Search:
     ) -> WorkerRecord | None:
         """Return the worker to run a task of `cost`; without one, hold quota for it."""
         take_first = type(self._strategy) is LeastRecentlyUsed
-        held = self._held
+        held = self.held
         fitting: list[WorkerRecord] = []
         soonest: WorkerRecord | None = None
         shortest = 0.0

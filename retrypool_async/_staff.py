@@ -106,7 +106,9 @@ class Staff(Dispatch):
             self._attend(record, now)
             return None
         blocked = False
-        if self.ready and not self._gated():
+        if self.concurrency is not None:
+            blocked = True  # the place that came free is for whoever is first in line
+        elif self.ready and not self._gated():
             task, blocked = self._next_for(record, now)
             if task is not None:
                 if go_on:
@@ -125,19 +127,25 @@ class Staff(Dispatch):
         """Start the attempt that was promised. False when the task is no longer this worker's."""
         if record.task is not task or task.state is not RESERVED:
             return False
+        if task.debit is not None and task.debit[1] != now:
+            # The service counts from the call, so the debit moves to when it is made. By then
+            # others may have used what had become free of it.
+            quotas = task.debit[0]
+            self._refund(task)
+            if any(quota.until(task.cost, now) > 0.0 for quota in quotas):
+                self._give_back(record, now, "too late")
+                self._attend(record, now)
+                return False
+            for quota in quotas:
+                quota.take(task.cost, now)
+            task.debit = (quotas, now)
+            self.debited += 1
         record.state = BUSY
         task.state = RUNNING
         task.started_at = now
         task.run_count += 1
         if task.debit is not None:
             self.started += 1
-            quotas, taken_at = task.debit
-            if taken_at != now:
-                # The service counts from the call, so move the debit to when it is made.
-                for quota in quotas:
-                    quota.refund(task.cost, taken_at)
-                    quota.take(task.cost, now)
-                task.debit = (quotas, now)
         if task.options.attempt_timeout is not None:
             self._limit(record, task, now)
         if self.observed:

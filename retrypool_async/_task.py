@@ -170,6 +170,7 @@ class Task:
         "origin",
         "past",
         "queued_at",
+        "ready_at",
         "reason",
         "reserved_at",
         "run_count",
@@ -209,7 +210,7 @@ class Task:
         #: The submitter's context; dropped when the task ends.
         self.context = context
         self.state = CREATED
-        self.submitted_at = self.queued_at = now
+        self.submitted_at = self.queued_at = self.ready_at = now
         self.id = self.order = 0
         #: Runs that have been started, of every kind.
         self.run_count = 0
