@@ -76,10 +76,11 @@ class Attempt(NamedTuple):
         if self.error is None:
             return ""
         lines = [f'  File "{f.file}", line {f.line}, in {f.function}\n' for f in self.frames]
-        text = "".join(format_exception_only(self.error))
+        # Masked before it is cut: half a secret would be no match for the whole.
+        text = masked("".join(format_exception_only(self.error)), self.secrets)
         if len(text) > TEXT_LIMIT:
             text = f"{text[:TEXT_LIMIT]}... ({len(text)} characters)\n"
-        return "".join(lines) + masked(text, self.secrets)
+        return "".join(lines) + text
 
     def __repr__(self) -> str:
         # Never the error's text, which may hold what the service was sent.
@@ -89,6 +90,6 @@ class Attempt(NamedTuple):
 
 def masked(text: str, secrets: tuple[str, ...]) -> str:
     """Return `text` with every secret replaced."""
-    for secret in secrets:
+    for secret in sorted(secrets, key=len, reverse=True):  # one may be part of another
         text = text.replace(secret, "***")
     return text

@@ -97,8 +97,10 @@ class Books:
         """Why no worker present could ever take such a task, None when one could."""
         roster = self.roster
         if not roster.eligible(key.require, key.worker):
-            if key.worker is not None and key.worker not in roster.workers:
-                return WorkerRemoved(f"worker {key.worker} has left the pool")
+            if key.worker is not None:
+                pinned = roster.workers.get(key.worker)
+                if pinned is None or not pinned.alive:
+                    return WorkerRemoved(f"worker {key.worker} has left the pool")
             if not any(record.alive for record in roster.workers.values()):
                 return NoWorkers("the pool has no worker; add one, or submit with wait_for_worker")
             if key.require:

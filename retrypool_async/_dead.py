@@ -94,7 +94,8 @@ class DeadTasks:
             RetryPoolError: what `submit` raises.
         """
         handle = self._resubmit(self._tasks[id])
-        del self._tasks[id]
+        # The new task may have died already, and pushed this one out.
+        self._tasks.pop(id, None)
         return handle
 
     def clear(self) -> None:

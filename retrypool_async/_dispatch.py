@@ -6,7 +6,7 @@ from math import inf, nextafter
 from typing import TYPE_CHECKING
 
 from ._agenda import Due
-from ._books import BUSY, IDLE, PROMISED, QUEUED, RESERVED, RUN, Books, Effect, is_usual, route_key
+from ._books import BUSY, IDLE, PROMISED, QUEUED, RESERVED, Books, Effect, is_usual, route_key
 from ._ready import ANY_WORKER, Route, RouteKey
 from ._roster import WorkerRecord
 from ._router import Search
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from ._task import Cost
 
-#: Lanes without quota that one look passes over in search of a task that does fit.
-LOOK_AHEAD = 32
+#: Lanes that no free worker could ever run which one look passes over.
+LOOK_AHEAD = 1000
 
 
 class Dispatch(Books):
@@ -93,16 +93,6 @@ class Dispatch(Books):
             return self.roster.of(mask & self.roster.free)
         return iter(self.roster.idle.values())
 
-    def _may_run(self, record: WorkerRecord, task: Task, now: float) -> bool:
-        """True when a worker that has just come free may take this very task at once."""
-        return (
-            not record.attention
-            and record.wish is RUN
-            and not self.ending
-            and not self._gated()
-            and all(quota.until(task.cost, now) == 0.0 for quota in record.quotas)
-        )
-
     # -- pick, reserve and debit in one step -----------------------------------------------------
 
     def _plan(self, now: float) -> None:
@@ -115,11 +105,11 @@ class Dispatch(Books):
 
     def _start_one(self, now: float) -> bool:
         search = Search(self.strategy)
-        blocked = 0
         free = self.roster.free
-        for lane in self.ready.lanes_in_order(free, now):
+        fruitless = 0
+        for lane in self.ready.lanes_in_order(lambda: free & ~search.closed, now):
             route, task = lane.route, lane.peek()
-            mask = route.mask & free
+            mask, closed = route.mask & free & ~search.closed, search.closed
             record = search.find(self._idle(mask), mask, lane.cost, now)
             if record is not None:
                 lane.pop()
@@ -130,8 +120,10 @@ class Dispatch(Books):
                 task.blocked_at = now
             route.blocked.add(lane.cost)
             self.ready.changed()
-            blocked += 1
-            if blocked == LOOK_AHEAD:
+            # A task that is blocked closes a worker to those behind it, so this ends. One that is
+            # too large for every free worker closes none.
+            fruitless += search.closed == closed
+            if fruitless == LOOK_AHEAD:
                 break
         self._held_quotas = search.held
         if search.wait is not None:
@@ -168,6 +160,8 @@ class Dispatch(Books):
             for route in ready.in_order(now):
                 if route.mask & bit:
                     break
+                if route.blocked and record.quotas:
+                    return None, True  # it may hold a quota that this worker shares
             else:
                 return None, False
         lane = route.heads.first()
@@ -187,6 +181,7 @@ class Dispatch(Books):
         """Promise a free worker to a queued task and debit every quota, in one step."""
         if self.roster.free & record.bit:
             self.roster.unset_free(record)
+        before = record.state
         record.state = PROMISED
         record.task = task
         task.state = RESERVED
@@ -201,7 +196,7 @@ class Dispatch(Books):
             self.debited += 1
         if self.observed:
             self._told(task, QUEUED, RESERVED, "routed", now)
-            self._told_worker(record, IDLE, "routed", now)
+            self._told_worker(record, before, "routed", now)
 
     def _requeue(
         self,
@@ -232,6 +227,15 @@ class Dispatch(Books):
             refusal = self._refusal(key, task.cost)
             if refusal is not None:
                 self._be_patient(task, refusal, now)
+
+    def _fall_due(self, task: Task, now: float) -> None:
+        task.leave_straight_path(self.settings.history_limit, now)
+        self.scheduled -= 1
+        self._requeue(task, "due", now)
+        if task.state is QUEUED and self.roster.free:
+            route = self.ready.routes[route_key(task)]
+            if self.roster.free & route.mask and task.cost not in route.blocked:
+                self._plan(now)
 
     def _give_back(self, record: WorkerRecord, now: float, reason: str) -> None:
         """Take back a task that was promised to a worker and has not started."""
@@ -272,18 +276,24 @@ class Dispatch(Books):
 
     def _earliest(self, task: Task, now: float) -> float:
         """A lower bound of when the task could start, as far as cooldowns are known."""
-        route = self._route(route_key(task))
+        key = route_key(task)
+        mask = self.roster.eligible(key.require, key.worker)
+        if key.tried and self._has_untried(key, task.cost):
+            mask &= ~key.tried
         earliest = inf
-        for record in self.roster.of(route.mask):
+        for record in self.roster.of(mask):
             if record.routable:
                 earliest = min(earliest, max(record.cooling_until, now))
         return earliest
 
-    def alternatives(self, task: Task, record: WorkerRecord) -> bool:
-        """True when a worker other than `record` may be expected to take the task."""
+    def alternatives(self, task: Task, record: WorkerRecord, by: float) -> bool:
+        """True when a worker other than `record` may be expected to take the task `by` then."""
         key = route_key(task)
         mask = self.roster.eligible(key.require, key.worker) & ~record.bit
-        return self.roster.routable(mask) != 0
+        return any(
+            other.routable and other.cooling_until <= by and other.affords(task.cost)
+            for other in self.roster.of(mask)
+        )
 
     def outlook(self, task: Task, now: float) -> tuple[str, float | None]:
         """What a waiting task waits for, and seconds until a worker could take it, if known."""

@@ -85,6 +85,7 @@ class Engine(Pulse):
             now = self._not_before
         ledger = self.ledger
         if not ledger.begin(record, task, now):
+            self.carry_out()
             return False
         if task.options.on_running is not None:
             self._announce_run(task)
@@ -261,6 +262,9 @@ class Engine(Pulse):
         ledger = self.ledger
         if ledger.paused:
             return "the pool is paused"
+        limit = ledger.concurrency
+        if limit is not None and ledger.held >= limit:
+            return f"the pool is at its concurrency of {limit}"
         options = task.options
         reasons: list[str] = []
         for record in ledger.roster.workers.values():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._moves import Event, TaskMoved, WorkerMoved
 from ._states import FailureAction, TaskState
+from ._time import is_async
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -109,7 +110,7 @@ class Hooks:
         if name in self.NAMES and value is not None:
             if not callable(value):
                 raise TypeError(f"{name} must be callable or None, got {type(value).__name__}")
-            if name == "on_failure" and inspect.iscoroutinefunction(value):
+            if name == "on_failure" and is_async(value):
                 raise TypeError("on_failure decides, so it must be a plain function")
         elif name not in self.NAMES and name != "_changed":
             raise AttributeError(f"unknown hook {name!r}; known: {', '.join(self.NAMES)}")

@@ -148,13 +148,19 @@ class Intake(Staff):
         why, when = self.outlook(task, now)
         self._settle(task, TaskState.DEAD, EndReason.QUEUE_TIMEOUT, QueueTimeout(why, when), now)
 
-    def timeout_error(self, task: Task, waiting_for: str, now: float) -> TaskTimeout:
-        """What a task raises that has run out of time."""
+    def timeout_error(
+        self, task: Task, waiting_for: str, now: float, *, spent: int = 0
+    ) -> TaskTimeout:
+        """What a task raises that has run out of time.
+
+        `spent` is 1 when an attempt that counts is just ending with it.
+        """
         runs = task.ended_attempts()
+        attempts = task.attempt_count + spent
         return TaskTimeout(
             f"timeout of {now - task.submitted_at:.3g} s reached, "
-            f"{task.attempt_count} attempts, last waiting for {waiting_for}",
-            attempts=task.attempt_count,
+            f"{attempts} attempts, last waiting for {waiting_for}",
+            attempts=attempts,
             last_error=runs[-1].error if runs else None,
             waiting_for=waiting_for,
         )

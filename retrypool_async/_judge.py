@@ -20,7 +20,7 @@ from ._hooks import AttemptFailed, Hooks
 from ._ruling import Again, Ending, Ruling
 from ._states import AttemptOutcome, EndReason, FailureAction, TaskState
 from ._task import Past
-from ._verdict import Discard, Snooze, Throttled, Verdict, WorkerLost
+from ._verdict import Discard, Snooze, Throttled, Verdict, WorkerLost, usable
 
 if TYPE_CHECKING:
     from ._retry import RetryPolicy
@@ -38,8 +38,10 @@ NO_PAST = Past()
 class Books(Protocol):
     """What judging needs to know of the ledger."""
 
-    def alternatives(self, task: Task, record: WorkerRecord) -> bool: ...
-    def timeout_error(self, task: Task, waiting_for: str, now: float) -> TaskTimeout: ...
+    def alternatives(self, task: Task, record: WorkerRecord, by: float) -> bool: ...
+    def timeout_error(
+        self, task: Task, waiting_for: str, now: float, *, spent: int = 0
+    ) -> TaskTimeout: ...
 
 
 class Judge:
@@ -87,7 +89,7 @@ class Judge:
     ) -> Ruling:
         """Rule on an attempt that has reached its own limit, or its task's."""
         if task.deadline is not None and task.deadline <= now:
-            error = self._books.timeout_error(task, "its attempt", now)
+            error = self._books.timeout_error(task, "its attempt", now, spent=1)
             return _end(AttemptOutcome.TIMEOUT, error, EndReason.TIMEOUT, error)
         limit = task.options.attempt_timeout
         overran = AttemptTimeout(f"attempt on {record.name} ran longer than {limit:g} s")
@@ -137,7 +139,7 @@ class Judge:
             front=options.immediate,
             same_worker=options.immediate and not options.bounce,
             elsewhere=options.bounce,
-            else_ending=self._past_deadline(task, error, "backoff", now),
+            else_ending=self._past_deadline(task, error, "backoff", spent=1),
         )
         return Ruling(outcome=outcome, error=error, task=again)
 
@@ -160,14 +162,16 @@ class Judge:
         if task.options.deadline != "clip" or task.deadline is None:
             return delay
         past = task.past
+        if past is None:
+            past = task.past = Past()
         left = task.deadline - now
-        if delay < left or past is None or past.clipped:
+        if delay < left or past.clipped:
             return delay
         past.clipped = True
         return left / 2
 
     def _past_deadline(
-        self, task: Task, error: Exception, waiting_for: str, now: float
+        self, task: Task, error: Exception, waiting_for: str, *, spent: int
     ) -> Ending | None:
         """How to end a task that could not start again in time; None without a deadline."""
         if task.deadline is None:
@@ -175,7 +179,7 @@ class Judge:
         timeout = TaskTimeout(
             f"the next attempt could not start within timeout "
             f"({task.deadline - task.submitted_at:.3g} s)",
-            attempts=task.attempt_count + 1,
+            attempts=task.attempt_count + spent,
             last_error=error,
             waiting_for=waiting_for,
         )
@@ -190,7 +194,7 @@ class Judge:
         now: float,
     ) -> Ruling:
         settings = self._settings
-        hint = verdict.retry_after
+        hint = usable("Throttled.retry_after", verdict.retry_after)
         if hint is None:
             doubled = settings.throttle_cooldown * 2.0 ** min(record.hints_missing, 64)
             cool_for = min(doubled, max(LONGEST_UNHINTED_COOLDOWN, settings.throttle_cooldown))
@@ -198,11 +202,13 @@ class Judge:
             cool_for = hint
         refusals = (task.past or NO_PAST).throttles + 1
         plan: Again | Ending = Again(
-            keep_place=True, else_ending=self._past_deadline(task, error, "cooling", now)
+            keep_place=True, else_ending=self._past_deadline(task, error, "cooling", spent=0)
         )
         if settings.max_throttles is not None and refusals > settings.max_throttles:
             plan = _ending(EndReason.THROTTLES, ThrottleLimit(f"refused {refusals} times"), error)
-        elif cool_for > settings.max_retry_after and not self._books.alternatives(task, record):
+        elif cool_for > settings.max_retry_after and not self._books.alternatives(
+            task, record, now + settings.max_retry_after
+        ):
             plan = _ending(
                 EndReason.HINT_TOO_LONG,
                 ThrottleLimit(f"refused for {cool_for:g} s, more than max_retry_after"),
@@ -237,8 +243,10 @@ class Judge:
     def _snoozed(self, task: Task, verdict: Snooze, error: Exception, now: float) -> Ruling:
         most = self._settings.max_snoozes
         snoozes = (task.past or NO_PAST).snoozes + 1
+        seconds = usable("Snooze.seconds", verdict.seconds)
         plan: Again | Ending = Again(
-            delay=verdict.seconds, else_ending=self._past_deadline(task, error, "snooze", now)
+            delay=1.0 if seconds is None else seconds,
+            else_ending=self._past_deadline(task, error, "snooze", spent=0),
         )
         if most is not None and snoozes > most:
             plan = _ending(EndReason.SNOOZES, SnoozeLimit(f"snoozed {snoozes} times"), error)

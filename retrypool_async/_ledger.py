@@ -68,7 +68,7 @@ class Ledger(Intake):
             # What `_release`, `_reserve` and `begin` do, in one go, for the most usual case under
             # load: the next task without wishes, on the worker that has just come free.
             fifo = self.ready.lone_fifo()
-            if fifo:
+            if fifo and fifo[0].deadline is None:
                 quotas = record.quotas
                 for quota in quotas:
                     if quota.until(ONE_REQUEST, now) > 0.0:
@@ -108,6 +108,8 @@ class Ledger(Intake):
         limit = self.settings.history_limit
         error = ruling.error
         past = task.leave_straight_path(limit, now)
+        if past.first_start is None:
+            past.first_start = task.started_at
         past.runs.append(
             (
                 task.run_count,
@@ -178,10 +180,9 @@ class Ledger(Intake):
             if (again or self.concurrency is not None) and self.roster.free:
                 self._plan(now)
             return None
-        released = self._release(record, now)
-        if again and self.roster.free and self.ready:
-            self._plan(now)
-        return released
+        if again:
+            self._plan(now)  # those that have been idle longer go before this worker
+        return self._release(record, now)
 
     def _carry_out(
         self, record: WorkerRecord, task: Task, plan: Again | Ending, now: float
@@ -371,26 +372,6 @@ class Ledger(Intake):
                 self._attend(whom, now)
             else:
                 self.resume(whom, now)
-
-    def _fall_due(self, task: Task, now: float) -> None:
-        task.leave_straight_path(self.settings.history_limit, now)
-        self.scheduled -= 1
-        self._requeue(task, "due", now)
-        if task.state is QUEUED and self.roster.free:
-            route = self.ready.routes[route_key(task)]
-            if self.roster.free & route.mask and task.cost not in route.blocked:
-                self._plan(now)
-
-    def _watch(self, record: WorkerRecord, now: float) -> None:
-        """A worker's attempt limit may have been reached, unless a later attempt moved it."""
-        record.watch_at = None
-        if record.limit_at is None:
-            return
-        if record.limit_at > now:
-            record.watch_at = record.limit_at
-            self.agenda.add(record.limit_at, Due.LIMIT, record)
-        else:
-            self.outbox.append((Effect.OVERDUE, record, record.task))
 
     def _lose_patience(self, task: Task, now: float) -> None:
         refusal = self._refusal(route_key(task), task.cost)

@@ -312,7 +312,8 @@ class PoolLife(Generic[T, R]):
         try:
             return cost_of(self._cost(data))
         except Exception as problem:
-            raise PolicyError(f"cost raised or returned rubbish: {problem}") from problem
+            kind = type(problem).__name__
+            raise PolicyError(f"cost raised or returned rubbish ({kind})") from problem
 
     def _check_dimensions(self, cost: Cost) -> None:
         known = self._dimensions

@@ -310,8 +310,9 @@ class Quota:
 
 def _is_same(meter: Limiter, other: Limiter) -> bool:
     """True when both lead to one limiter, whose usage is carried over as it is."""
-    if isinstance(meter, (BucketMeter, GuardedLimiter)) and type(meter) is type(other):
-        return meter._limiter is other._limiter  # type: ignore[attr-defined]
+    for kind in (BucketMeter, GuardedLimiter):
+        if isinstance(meter, kind) and isinstance(other, kind):
+            return meter._limiter is other._limiter
     return meter is other
 
 
@@ -354,7 +355,7 @@ class GuardedLimiter:
     def capacity(self) -> float:
         try:
             return number("capacity", self._limiter.capacity)
-        except Exception:
+        except BaseException:
             self._log("capacity")
             return inf
 
@@ -362,26 +363,26 @@ class GuardedLimiter:
         try:
             wait = self._limiter.until(amount, now)
             return wait if wait == inf else number("until", wait, at_least=0.0)
-        except Exception:
+        except BaseException:
             self._log("until")
             return 0.0
 
     def take(self, amount: float, now: float) -> None:
         try:
             self._limiter.take(amount, now)
-        except Exception:
+        except BaseException:
             self._log("take")
 
     def refund(self, amount: float, at: float) -> None:
         try:
             self._limiter.refund(amount, at)
-        except Exception:
+        except BaseException:
             self._log("refund")
 
     def left(self, now: float) -> float:
         try:
             return number("left", self._limiter.left(now))
-        except Exception:
+        except BaseException:
             self._log("left")
             return inf
 

@@ -18,7 +18,7 @@ from ._states import TaskState
 from ._task import ONE_REQUEST
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ._task import Cost, Task
 
@@ -328,11 +328,12 @@ class ReadyQueue:
         for _, route in growing[position:]:
             yield route
 
-    def lanes_in_order(self, free: int, now: float) -> Iterator[Lane]:
-        """Yield the lanes that may use one of the `free` workers, by the task at their head.
+    def lanes_in_order(self, usable: Callable[[], int], now: float) -> Iterator[Lane]:
+        """Yield the lanes that may use one of the `usable()` workers, by the task at their head.
 
         A route is opened when its head is next, and then takes part lane by lane: what waits
-        behind a blocked head does not go before what is more urgent in another route.
+        behind a blocked head does not go before what is more urgent in another route. It is
+        left as soon as none of its workers is usable.
         """
         opened: list[tuple[Key, int, Lane, Iterator[Lane]]] = []
         routes = self.in_order(now)
@@ -343,7 +344,7 @@ class ReadyQueue:
                 head = route.head_priority(now)
                 if opened and head is not None and opened[0][0] < head:
                     break
-                lanes = route.heads.in_order() if route.mask & free else iter(())
+                lanes = route.heads.in_order() if route.mask & usable() else iter(())
                 lane = next(lanes, None)
                 if lane is not None and lane.listed is not None:
                     route.blocked.clear()
@@ -352,6 +353,8 @@ class ReadyQueue:
                 route = next(routes, None)
             if opened:
                 _, _, lane, lanes = heappop(opened)
+                if not lane.route.mask & usable():
+                    continue
                 yield lane
                 following = next(lanes, None)
                 if following is not None and following.listed is not None:

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import tenacity
 from tenacity import AsyncRetrying, BaseRetrying, RetryCallState
-from tenacity.wait import wait_base, wait_chain
+from tenacity.wait import wait_base, wait_chain, wait_combine
 
 from ._errors import PolicyError
 from ._states import EndReason
 from ._task import Past
-from ._time import count, number, seconds
+from ._time import count, is_async, number, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -157,10 +157,10 @@ class RetryPolicy:
         state.outcome = _Outcome(number_, error)
         state.outcome_timestamp = now
         try:
-            if not self.retry(state):
+            if not _answer("retry", self.retry(state)):
                 return EndReason.NOT_RETRIED
             state.upcoming_sleep = delay = _delay(self.wait(state))
-            if self.stop(state):
+            if _answer("stop", self.stop(state)):
                 return EndReason.ATTEMPTS
         except BaseException as problem:
             raise PolicyError(f"retry policy failed: {type(problem).__name__}") from problem
@@ -215,11 +215,13 @@ class _State(RetryCallState):
         self.fn = None if holder is None else holder.worker.run
         self.args = (task.data,)
         self.kwargs = {}
-        self.start_time = task.started_at
+        past = task.past
+        begun = None if past is None else past.first_start
+        self.start_time = task.started_at if begun is None else begun
         self.attempt_number = 1
         self.outcome = None
         self.outcome_timestamp = None
-        self.idle_for = 0.0
+        self.idle_for = 0.0 if past is None else past.backoff
         self.next_action = None
         self.upcoming_sleep = 0.0
         self.rng = rng
@@ -283,24 +285,36 @@ def _delay(value: object) -> float:
     return LONGEST_WAIT if value > 0 else 0.0
 
 
+def _answer(name: str, value: object) -> bool:
+    """What a predicate said. A coroutine would be true, and never awaited."""
+    if inspect.iscoroutine(value):
+        value.close()
+        raise TypeError(f"{name} returned a coroutine: policies are asked, never awaited")
+    return bool(value)
+
+
 def _strategy(name: str, value: Any) -> Any:
     if not callable(value):
         raise TypeError(f"{name} must be callable, got {type(value).__name__}")
-    if inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(
-        getattr(value, "__call__", None)  # noqa: B004 - its own type, not its presence
-    ):
+    if is_async(value):
         raise TypeError(f"{name} must be a plain function: policies are asked, never awaited")
     return value
 
 
 def _positional(wait: Any) -> Any:
-    """`wait_chain` passes the state by keyword; let its parts name it as they like."""
-    if not isinstance(wait, wait_chain):
+    """Combined waits may pass the state by keyword; let their parts name it as they like."""
+    if isinstance(wait, wait_chain):
+        parts = "strategies"
+    elif isinstance(wait, wait_combine):
+        parts = "wait_funcs"
+    else:
         return wait
     wait = copy(wait)
-    wait.strategies = [
-        part if isinstance(part, wait_base) else _by_position(part) for part in wait.strategies
+    asked = [
+        _positional(part) if isinstance(part, wait_base) else _by_position(part)
+        for part in getattr(wait, parts)
     ]
+    setattr(wait, parts, asked)
     return wait
 
 
@@ -318,4 +332,4 @@ def _refuse_result_predicates(predicate: Any) -> None:
             "retry judges exceptions only: raise from run() when a result should be tried again"
         )
     for part in getattr(predicate, "retries", ()):
-        _refuse_result_predicates(part)
+        _refuse_result_predicates(_strategy("retry", part))

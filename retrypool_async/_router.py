@@ -108,11 +108,13 @@ class Search:
     tasks cannot starve a large one; everything else they may use.
     """
 
-    __slots__ = ("_strategy", "held", "wait")
+    __slots__ = ("_strategy", "closed", "held", "wait")
 
     def __init__(self, strategy: Strategy) -> None:
         self._strategy = strategy
+        #: Ids of the quotas that are held, and the workers found to have one of them.
         self.held: set[int] = set()
+        self.closed = 0
         #: Seconds until the first waiting task could start; None when only a free worker helps.
         self.wait: float | None = None
 
@@ -130,6 +132,7 @@ class Search:
                 continue
             quotas = record.quotas
             if held and any(id(quota) in held for quota in quotas):
+                self.closed |= record.bit
                 continue
             wait = 0.0
             for quota in quotas:
@@ -144,14 +147,15 @@ class Search:
             return self._choose(fitting, now)
         if soonest is not None:
             held.update(id(q) for q in soonest.quotas if q.until(cost, now) > 0.0)
+            self.closed |= soonest.bit
             if self.wait is None or shortest < self.wait:
                 self.wait = shortest
         return None
 
     def _choose(self, fitting: list[WorkerRecord], now: float) -> WorkerRecord:
         try:
-            chosen = self._strategy.choose(fitting, now)
-        except Exception:
+            chosen = self._strategy.choose(tuple(fitting), now)
+        except BaseException:  # inside a step of the books nothing may escape
             logger.exception("routing strategy %s raised", type(self._strategy).__name__)
             return fitting[0]
         for record in fitting:

@@ -111,15 +111,15 @@ class Staff(Dispatch):
         elif self.ready and not self._gated():
             task, blocked = self._next_for(record, now)
             if task is not None:
-                if go_on:
-                    self.begin(record, task, now)
+                if go_on and not self.begin(record, task, now):
+                    return None
                 return task
         before = record.state
         record.state = IDLE
         self.roster.set_free(record)
         if self.observed:
             self._told_worker(record, before, "free", now)
-        if blocked:
+        if blocked or self.concurrency is not None:
             self._plan(now)
         return None
 
@@ -127,6 +127,8 @@ class Staff(Dispatch):
         """Start the attempt that was promised. False when the task is no longer this worker's."""
         if record.task is not task or task.state is not RESERVED:
             return False
+        if task.deadline is not None and task.deadline <= now:
+            return False  # the agenda ends it in this very turn
         if task.debit is not None and task.debit[1] != now:
             # The service counts from the call, so the debit moves to when it is made. By then
             # others may have used what had become free of it.
@@ -161,6 +163,17 @@ class Staff(Dispatch):
             record.watch_at = record.limit_at
             self.agenda.add(record.limit_at, Due.LIMIT, record)
 
+    def _watch(self, record: WorkerRecord, now: float) -> None:
+        """A worker's attempt limit may have been reached, unless a later attempt moved it."""
+        record.watch_at = None
+        if record.limit_at is None:
+            return
+        if record.limit_at > now:
+            record.watch_at = record.limit_at
+            self.agenda.add(record.limit_at, Due.LIMIT, record)
+        else:
+            self.outbox.append((Effect.OVERDUE, record, record.task))
+
     def unwound(self, record: WorkerRecord, now: float) -> Task | None:
         """The code of an attempt that was cut off has ended at last."""
         return self._release(record, now)
@@ -192,7 +205,8 @@ class Staff(Dispatch):
             order = Order.RESUME
         if order is not None:
             record.state = WorkerState.RESETTING
-            self._told_worker(record, before, order.name.lower(), now)
+            if before is not WorkerState.RESETTING:
+                self._told_worker(record, before, order.name.lower(), now)
             self.outbox.append((Effect.ORDER, record, order))
             if self.ready:
                 self._plan(now)
@@ -223,6 +237,21 @@ class Staff(Dispatch):
             or record.cooling_until > 0.0
             or record.max_tasks is not None
             or record.max_age is not None
+        )
+
+    def _may_run(self, record: WorkerRecord, task: Task, now: float) -> bool:
+        """True when a worker that has just failed a task may take this very task again at once."""
+        return (
+            record.wish is RUN
+            and not record.retired
+            and not record.needs_reset
+            and not record.needs_rebuild
+            and not record.pause_told
+            and record.stop is None
+            and record.cooling_until <= now
+            and not self._worn_out(record, now)
+            and not self._gated()
+            and all(quota.until(task.cost, now) == 0.0 for quota in record.quotas)
         )
 
     def _worn_out(self, record: WorkerRecord, now: float) -> bool:

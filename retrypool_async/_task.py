@@ -106,6 +106,7 @@ class Past:
     __slots__ = (
         "backoff",
         "clipped",
+        "first_start",
         "log",
         "losses",
         "queue",
@@ -122,6 +123,8 @@ class Past:
     def __init__(self) -> None:
         #: The fields of an `Attempt` per run: most are never read.
         self.runs: list[tuple[Any, ...]] = []
+        #: When the first run began; None until one has ended.
+        self.first_start: float | None = None
         self.log: list[Move | Stretch] = []
         #: Seconds spent, as in `Times`, up to when the task was last queued.
         self.queue = self.quota = self.backoff = self.run = 0.0

@@ -6,6 +6,7 @@ Each returns the value as the type the pool computes with, or raises with the fi
 
 from __future__ import annotations
 
+import inspect
 from datetime import timedelta
 from math import isfinite
 
@@ -13,6 +14,14 @@ Seconds = float | timedelta
 
 #: A shortage below this share of a limit counts as none: it is rounding, not demand.
 TOLERANCE = 1e-9
+
+
+def is_finite(value: float) -> bool:
+    """True for what a float can hold. A Python int may be far too large for that."""
+    try:
+        return isfinite(value)
+    except OverflowError:
+        return False
 
 
 def number(name: str, value: object, *, at_least: float | None = None) -> float:
@@ -24,8 +33,8 @@ def number(name: str, value: object, *, at_least: float | None = None) -> float:
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}")
-    if not isfinite(value):
-        raise ValueError(f"{name} must be finite, got {value}")
+    if not is_finite(value):
+        raise ValueError(f"{name} must be finite and fit a float")
     if at_least is not None and value < at_least:
         raise ValueError(f"{name} must be at least {at_least:g}, got {value:g}")
     return float(value)
@@ -55,6 +64,12 @@ def count(name: str, value: object, *, at_least: int = 0) -> int:
 def optional_count(name: str, value: object, *, at_least: int = 0) -> int | None:
     """Return a whole number, or None for "no limit"."""
     return None if value is None else count(name, value, at_least=at_least)
+
+
+def is_async(function: object) -> bool:
+    """True for a coroutine function, and for an object whose call is one."""
+    call = getattr(type(function), "__call__", None)  # noqa: B004 - its kind, not its presence
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
 
 
 def flag(name: str, value: object) -> bool:

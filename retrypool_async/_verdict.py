@@ -11,19 +11,21 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
-from math import isfinite
 from typing import Literal
+
+from ._time import is_finite
 
 logger = logging.getLogger("retrypool_async")
 
 
-def _hint(what: str, value: object) -> float | None:
+def usable(what: str, value: object) -> float | None:
+    """Return a number of seconds as a float; None, with a warning, for anything odd."""
     if isinstance(value, timedelta):
         value = value.total_seconds()
     if value is None:
         return None
     usable = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if usable and isfinite(value) and value >= 0:  # type: ignore[operator,arg-type]
+    if usable and is_finite(value) and value >= 0:  # type: ignore[operator,arg-type]
         return float(value)  # type: ignore[arg-type]
     logger.warning("%s is not a usable number of seconds (%s); ignored", what, type(value).__name__)
     return None
@@ -45,16 +47,20 @@ class Throttled(Verdict):
         scope: "worker" cools this worker, "quota" every worker that shares a quota with it.
     """
 
+    # On the class too: a subclass may forget to call our constructor.
+    retry_after: float | None = None
+    scope: Literal["worker", "quota"] = "worker"
+
     def __init__(
         self,
         retry_after: float | timedelta | None = None,
         scope: Literal["worker", "quota"] = "worker",
     ) -> None:
-        self.retry_after = _hint("Throttled.retry_after", retry_after)
-        if scope not in ("worker", "quota"):
+        self.retry_after = usable("Throttled.retry_after", retry_after)
+        if not isinstance(scope, str) or scope not in ("worker", "quota"):
             logger.warning("Throttled.scope must be 'worker' or 'quota'; taken as 'worker'")
             scope = "worker"
-        self.scope: Literal["worker", "quota"] = scope
+        self.scope = scope
         hint = "" if self.retry_after is None else f", retry after {self.retry_after:g} s"
         super().__init__(f"throttled{hint}")
 
@@ -67,16 +73,20 @@ class WorkerLost(Verdict):
             False retires the worker for good.
     """
 
+    rebuild: bool = True
+
     def __init__(self, rebuild: bool = True) -> None:
-        self.rebuild = bool(rebuild)
+        self.rebuild = rebuild is not False
         super().__init__("worker lost" if self.rebuild else "worker lost for good")
 
 
 class Snooze(Verdict):
     """Not now: the task comes back after `seconds`, with no attempt spent."""
 
+    seconds: float = 1.0
+
     def __init__(self, seconds: float | timedelta = 1.0) -> None:
-        hint = _hint("Snooze.seconds", seconds)
+        hint = usable("Snooze.seconds", seconds)
         self.seconds = 1.0 if hint is None else hint
         super().__init__(f"snoozed for {self.seconds:g} s")
 
@@ -92,5 +102,8 @@ class Discard(Verdict):
     """The task is not worth trying again: it dies now, and nobody is blamed."""
 
     def __init__(self, reason: str = "discarded") -> None:
-        self.reason = str(reason)
+        try:
+            self.reason = str(reason)
+        except Exception:
+            self.reason = "discarded"
         super().__init__(self.reason)

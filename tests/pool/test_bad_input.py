@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from math import inf, nan
 from typing import Any
 
 import pytest
 
 from retrypool_async import (
+    AttemptTimeout,
     Bucket,
     Discard,
     FunctionWorker,
@@ -17,17 +19,25 @@ from retrypool_async import (
     PolicyError,
     Pool,
     PoolClosed,
+    QueueFull,
+    QueueTimeout,
     Quota,
     RetryPolicy,
     Snooze,
+    SnoozeLimit,
+    TaskTimeout,
     ThreadWorker,
     Throttled,
+    ThrottleLimit,
     Unroutable,
     Window,
     Worker,
+    WorkerLost,
     WorkerRemoved,
 )
-from tests.pool.probe import Probe
+from tests.pool.probe import Probe, fails, in_turn, now, takes
+
+ONE = RetryPolicy.fixed(0, attempts=1)
 
 NOT_SECONDS = [-1, nan, inf, "5", True, [1]]
 NOT_COUNTS = [-1, 1.5, "5", True]
@@ -94,6 +104,15 @@ def test_a_pool_refuses_what_is_not_a_count(option: str, value: Any) -> None:
         ({"secrets": "sk-1"}, "secrets"),
         ({"debug": 1}, "debug"),
         ({"max_retrys": 3}, "max_retrys"),
+        ({"metadata": 5}, "metadata"),
+        ({"metadata": [1]}, "metadata"),
+        ({"secrets": 5}, "secrets"),
+        ({"secrets": [""]}, "secrets"),
+        ({"quota": [60]}, "quota"),
+        ({"workers": 5}, "workers"),
+        ({"workers": Probe()}, "workers"),
+        ({"workers": "ab"}, "Worker"),
+        ({"workers": [Probe]}, "Worker"),
         ({"workers": [object()]}, "Worker"),
         ({"workers": [Probe("a"), Probe("a")]}, "'a'"),
         ({"workers": [Probe("")]}, "name"),
@@ -103,6 +122,15 @@ def test_a_pool_refuses_what_is_not_a_count(option: str, value: Any) -> None:
         ({"workers": [Probe(max_tasks=0)]}, "max_tasks"),
         ({"workers": [Probe(max_age=nan)]}, "max_age"),
         ({"workers": [Probe(quota=60)]}, "quota"),
+        ({"workers": [Probe(quota=[Quota(Window(1, per=1)), 60])]}, "quota"),
+        ({"workers": [Probe(name=7)]}, "name"),
+        ({"workers": [Probe(tags=7)]}, "tags"),
+        ({"workers": [Probe(weight="1")]}, "weight"),
+        ({"workers": [Probe(weight=inf)]}, "weight"),
+        ({"workers": [Probe(tier=-1)]}, "tier"),
+        ({"workers": [Probe(tier=True)]}, "tier"),
+        ({"workers": [Probe(max_tasks=1.5)]}, "max_tasks"),
+        ({"workers": [Probe(max_age=-1)]}, "max_age"),
     ],
 )
 def test_a_pool_refuses_bad_options(options: dict[str, Any], field: str) -> None:
@@ -286,6 +314,117 @@ async def test_operators_calls_refuse_bad_values() -> None:
 async def _async_hook(record: object) -> None: ...
 
 
+async def test_calls_that_wait_refuse_bad_values_before_anything_happens() -> None:
+    """No worker is added or removed, no task is awaited, nothing is closed."""
+
+    async def refuses(call: Callable[[], Awaitable[object]], field: str) -> None:
+        with pytest.raises((TypeError, ValueError)) as error:
+            await call()
+        assert field in str(error.value)
+
+    async with Pool([Probe("w")], debug=True) as pool:
+        task = pool.submit(1)
+        await refuses(lambda: pool.add(Probe("x"), wait="yes"), "wait")  # type: ignore[arg-type]
+        await refuses(lambda: pool.add(Probe), "Worker")  # type: ignore[arg-type]
+        await refuses(lambda: pool.add(Probe("x", tier=-1)), "tier")
+        await refuses(lambda: pool.remove("w", force="yes"), "force")  # type: ignore[arg-type]
+        await refuses(lambda: pool.remove("w", timeout=-1), "timeout")
+        await refuses(lambda: pool.close("now"), "mode")  # type: ignore[arg-type]
+        await refuses(lambda: pool.close(timeout=nan), "timeout")
+        await refuses(lambda: pool.wait_until(lambda s: True, interval=0), "interval")
+        await refuses(lambda: task.wait(-1), "timeout")
+        await refuses(lambda: task.reached("RUNNING"), "state")  # type: ignore[arg-type]
+        refused(lambda: task.add_done_callback(3), "callback")  # type: ignore[arg-type]
+        refused(lambda: pool.pause(reason=7), "reason")  # type: ignore[arg-type]
+        await refuses(lambda: pool.enqueue(1, timout=1), "timout")  # type: ignore[call-arg]
+        assert [ref.name for ref in pool.workers()] == ["w"]
+        assert not pool.snapshot().paused
+        assert await pool.submit(2) == 2
+
+
+async def test_a_quota_that_is_refused_leaves_the_old_one_in_force() -> None:
+    """While a task runs and another waits."""
+    quota = Quota(Window(1, per=60))
+    async with Pool([Probe("w", does=takes(5), quota=quota)], debug=True) as pool:
+        running, waiting = pool.submit(1), pool.submit(2)
+        for bad in (60, "60", [60], Window(5, per=1), True):
+            refused(lambda bad=bad: pool.set_quota("w", bad), "quota")  # type: ignore[misc]
+        assert await running == 1
+        assert await waiting == 2
+        assert now() == 65
+
+
+# -- zero is zero, None is no limit --------------------------------------------------------------
+
+
+@pytest.mark.timeout(5)
+async def test_a_queue_of_zero_takes_only_what_can_start_at_once() -> None:
+    """And one of None takes all."""
+    async with Pool([Probe(does=takes(5))], max_queue=0, debug=True) as pool:
+        first = pool.submit(1)
+        with pytest.raises(QueueFull):
+            pool.submit(2)
+        third = await pool.enqueue(3)
+        assert (now(), await first) == (5, 1)
+        assert await third == 3
+    async with Pool([Probe()], max_queue=None) as pool:
+        for n in range(1000):
+            pool.submit(n)
+
+
+async def test_limits_of_zero_allow_nothing() -> None:
+    """No refusal, no snooze, no wait, no time at all."""
+    throttled = Probe(does=fails(Throttled(5)))
+    async with Pool([throttled], max_throttles=0, debug=True) as pool:
+        with pytest.raises(ThrottleLimit):
+            await pool.submit(1)
+    async with Pool([Probe(does=fails(Snooze(5)))], max_snoozes=0, debug=True) as pool:
+        with pytest.raises(SnoozeLimit):
+            await pool.submit(1)
+    async with Pool([Probe(does=takes(5))], retry=ONE, debug=True) as pool:
+        running = pool.submit(0)
+        with pytest.raises(QueueTimeout):
+            await pool.submit(1, queue_timeout=0)
+        running.cancel()
+        for option, error in (("timeout", TaskTimeout), ("attempt_timeout", AttemptTimeout)):
+            with pytest.raises(error):
+                await pool.submit(1, **{option: 0})  # type: ignore[arg-type]
+    assert now() == pytest.approx(0, abs=1e-6)
+
+
+async def test_none_lifts_a_limit_that_has_a_default() -> None:
+    """A hundred and one refusals, a thousand and one snoozes, many lost workers."""
+    limits = {"max_throttles": None, "max_snoozes": None, "max_worker_losses": None}
+    for verdict, times in ((Throttled(1), 101), (Snooze(1), 1001), (WorkerLost(), 4)):
+        worker = Probe(does=in_turn(*[verdict] * times, "ok"))
+        async with Pool([worker], **limits) as pool:  # type: ignore[arg-type]
+            assert await pool.submit(1) == "ok"
+        assert len(worker.starts) == times + 1
+
+
+async def test_a_history_of_zero_keeps_nothing_and_forgets_no_count() -> None:
+    """Neither attempts nor moves."""
+    policy = RetryPolicy.fixed(0, attempts=4)
+    async with Pool([Probe(does=fails())], history_limit=0, retry=policy, debug=True) as pool:
+        task = pool.submit(1)
+        await task.wait()
+        assert (task.attempts, task.history, task.attempt_count) == ((), (), 4)
+        [dead] = pool.dead
+        assert (dead.attempts, dead.history, dead.attempt_count) == ((), (), 4)
+
+
+async def test_no_grace_and_no_time_to_stop_still_close_what_can_be_closed() -> None:
+    """Code that ends on its first interruption is not called stuck."""
+    worker = Probe(does=takes(50))
+    pool = Pool([worker], stop_grace=0, stop_timeout=0, shutdown_timeout=0, debug=True)
+    async with pool:
+        task = pool.submit(1)
+        await asyncio.sleep(1)
+    assert now() == 1
+    assert task.cancelled()
+    assert worker.log == ["start", "stop"]
+
+
 class LyingLimiter:
     """Raises, or answers with rubbish."""
 
@@ -311,3 +450,25 @@ async def test_a_limiter_that_raises_or_lies_does_not_stop_the_router(answer: An
     async with Pool([Probe(quota=Quota(LyingLimiter(answer)))], debug=True) as pool:
         assert [await pool.submit(n) for n in range(3)] == [0, 1, 2]
         pool.snapshot()
+
+
+@pytest.mark.parametrize("option", ["timeout", "attempt_timeout", "stop_grace"])
+def test_a_whole_number_too_large_for_a_float_is_refused_by_name(option: str) -> None:
+    """Not with an OverflowError that names nothing."""
+    refused(lambda: Pool(**{option: 10**400}), option)
+
+
+def test_verdicts_survive_whatever_they_are_given() -> None:
+    """Numbers beyond floats, and objects whose own methods raise."""
+
+    class Hostile:
+        def __bool__(self) -> bool:
+            raise ValueError("bool")
+
+        def __str__(self) -> str:
+            raise ValueError("str")
+
+    assert Throttled(10**400).retry_after is None
+    assert Snooze(10**400).seconds == 1.0
+    WorkerLost(Hostile())  # type: ignore[arg-type]
+    Discard(Hostile())  # type: ignore[arg-type]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import weakref
 from typing import Any
 
 import anyio
@@ -16,6 +18,7 @@ from retrypool_async import (
     Quota,
     RetryPolicy,
     TaskHandle,
+    TaskState,
     Window,
     WorkerStartFailed,
 )
@@ -436,11 +439,7 @@ async def test_enqueue_holds_a_fast_producer_to_the_pace_of_the_workers() -> Non
     async with Pool([Probe(does=takes(1))], max_queue=10, debug=True) as pool:
         for n in range(100):
             await pool.enqueue(n)
-            snapshot = pool.snapshot()
-            waiting = sum(
-                1 for state, n in snapshot.tasks.items() for _ in range(n) if state.name == "QUEUED"
-            )
-            most = max(most, waiting)
+            most = max(most, pool.snapshot().tasks[TaskState.QUEUED])
         assert now() == 89
     assert most == 10
 
@@ -470,9 +469,6 @@ async def test_waiters_that_give_up_leave_nothing_in_a_full_pool() -> None:
 
 async def test_work_in_flight_is_never_lost_to_the_garbage_collector() -> None:
     """A hundred attempts wait for a future that only their own frames hold."""
-    import gc
-    import weakref
-
     gates: weakref.WeakSet[asyncio.Future[None]] = weakref.WeakSet()
 
     async def work(data: int) -> int:
@@ -522,3 +518,54 @@ async def test_the_report_lists_what_was_lost_by_id_with_data_and_attempts() -> 
         (2, "runs", 1, EndReason.SHUTDOWN),
         (3, "waits", 0, EndReason.SHUTDOWN),
     ]
+
+
+@pytest.mark.timeout(5)
+async def test_a_free_worker_that_may_not_take_it_does_not_spin_enqueue() -> None:
+    """The queue is full of tasks for a busy worker; another is free but of no use."""
+    workers = [Probe("a", does=takes(5)), Probe("b", quota=Quota(Window(1, per=100)))]
+    async with Pool(workers, max_queue=1, debug=True) as pool:
+        await pool.submit(0, worker="b")
+        pool.submit(1, worker="a")
+        pool.submit(2, worker="a")
+        third = await pool.enqueue(3, worker="a")
+        assert now() == 5
+        assert await third == 3
+        assert now() == 15
+
+
+async def test_producers_held_back_go_on_in_their_order() -> None:
+    """One that gives up in the very turn of its room passes it on."""
+    order: list[int] = []
+    worker = Probe(does=lambda data: asyncio.sleep(1, order.append(data)))
+    async with Pool([worker], max_queue=1, debug=True) as pool:
+        tasks = [pool.submit(0), pool.submit(1)]
+        producers = [asyncio.ensure_future(pool.enqueue(n)) for n in range(2, 8)]
+        await settle()
+        tasks[0].add_done_callback(lambda _: producers[0].cancel())
+        await asyncio.wait(producers)
+        await pool.join()
+        assert now() == 7
+    assert order == [0, 1, 3, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("call", ["start", "add"])
+async def test_whoever_waits_for_a_worker_to_open_hears_that_the_pool_closes(call: str) -> None:
+    """At once, and by the right name."""
+
+    class Slow(Probe):
+        async def on_start(self) -> None:
+            await asyncio.sleep(20)
+
+    slow = Slow("slow")
+    pool = Pool([Probe("a"), slow] if call == "start" else [Probe("a")], debug=True)
+    if call == "start":
+        waiting = asyncio.ensure_future(pool.start())
+    else:
+        await pool.start()
+        waiting = asyncio.ensure_future(pool.add(slow))  # type: ignore[arg-type]
+    await asyncio.sleep(1)
+    await pool.close("cancel")
+    with pytest.raises(PoolClosed):
+        await waiting
+    assert now() == 1

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
 from typing import Any, assert_type
 
 from retrypool_async import (
     Attempt,
+    AttemptEnded,
+    AttemptFailed,
+    CloseReport,
     DeadTask,
+    DeadTasks,
+    EndReason,
+    Event,
+    FailureAction,
     FunctionWorker,
     Hooks,
     Move,
@@ -17,13 +25,23 @@ from retrypool_async import (
     ResourceWorker,
     RetryPolicy,
     Snapshot,
+    Subscription,
+    TaskContext,
     TaskHandle,
+    TaskMoved,
+    TaskState,
     ThreadWorker,
     Throttled,
+    Times,
+    Unfinished,
     Verdict,
     Window,
     Worker,
+    WorkerMoved,
     WorkerRef,
+    WorkerSnapshot,
+    WorkerState,
+    current_task,
 )
 
 
@@ -79,6 +97,61 @@ async def submitting() -> None:
         pool.submit("text")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
+async def handles(handle: TaskHandle[str]) -> None:
+    assert_type(handle.done(), bool)
+    assert_type(handle.error(), BaseException | None)
+    assert_type(handle.exception(), BaseException | None)
+    assert_type(handle.state, TaskState)
+    assert_type(handle.times, Times)
+    assert_type(handle.metadata, dict[str, Any])
+    assert_type(await handle.reached(TaskState.RUNNING), bool)
+    handle.add_done_callback(lambda done: assert_type(done, TaskHandle[str]))
+
+
+async def operating(pool: Pool[int, str]) -> None:
+    ref = pool.workers()[0]
+    for worker in (ref, ref.id, ref.name):
+        pool.pause(worker, until=timedelta(minutes=1), reason="captcha")
+        pool.resume(worker)
+        pool.cooldown(worker, 5)
+        await pool.remove(worker, force=True, timeout=3)
+    pool.set_quota(ref, Quota(Window(1, per=timedelta(seconds=1))))
+    pool.set_quota(ref, None)
+    await pool.wait_until(lambda snapshot: snapshot.succeeded > 3)
+    report = await pool.close("running", timeout=5)
+    assert_type(report, CloseReport)
+    assert_type(report.unfinished, tuple[Unfinished, ...])
+    await pool.close("later")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await pool.add(FunctionWorker(double))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def watching(pool: Pool[int, str]) -> None:
+    events = pool.events()
+    assert_type(events, Subscription)
+    async for event in events:
+        assert_type(event, Event)
+        if isinstance(event, TaskMoved):
+            assert_type(event.new, TaskState)
+        else:
+            assert_type(event, WorkerMoved)
+            assert_type(event.new, WorkerState)
+    assert_type(events.dropped, int)
+    snapshot = pool.snapshot()
+    assert_type(snapshot.workers, tuple[WorkerSnapshot, ...])
+    assert_type(snapshot.tasks[TaskState.QUEUED], int)
+    assert_type(pool.dead, DeadTasks)
+    assert_type(pool.dead.pull(1), DeadTask)
+    assert_type(pool.dead.reasons(), dict[EndReason, int])
+    assert_type([dead.id for dead in pool.dead], list[int])
+
+
+def inside() -> None:
+    context = current_task()
+    assert_type(context, TaskContext)
+    assert_type(context.remaining(), float | None)
+    assert_type(context.attempt, int)
+
+
 def workers() -> None:
     assert_type(FunctionWorker(double, name="a"), FunctionWorker[int, float])
     assert_type(ThreadWorker(blocking), ThreadWorker[bytes, int])
@@ -86,8 +159,17 @@ def workers() -> None:
     assert_type(Pool([FunctionWorker(double)]), Pool[int, float])
 
 
-def hooks() -> None:
+def hooks(pool: Pool[int, str]) -> None:
     def died(dead: DeadTask) -> Any:
         return dead.id
 
-    Hooks(on_dead=died, on_attempt=lambda ended: ended.attempt.duration)
+    async def attempted(ended: AttemptEnded) -> None:
+        assert_type(ended.attempt, Attempt)
+
+    def decide(failed: AttemptFailed) -> FailureAction | None:
+        return FailureAction.DROP if isinstance(failed.error, KeyError) else None
+
+    Hooks(on_dead=died, on_attempt=attempted, on_failure=decide, on_worker=lambda moved: moved.at)
+    pool.hooks.on_success = lambda moved: moved.task
+    pool.hooks.on_failure = None
+    pool.hooks.on_dead = 5  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
