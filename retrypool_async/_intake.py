@@ -12,19 +12,17 @@ from ._books import (
     Effect,
     route_key,
 )
-from ._errors import CostTooLarge, PoolClosed, QueueFull, QueueTimeout, RetryPoolError, TaskTimeout
+from ._errors import CostTooLarge, QueueFull, RetryPoolError
 from ._ready import ANY_WORKER, Route, RouteKey
 from ._router import Search
-from ._ruling import Again, Ending, Ruling
-from ._staff import Staff
-from ._states import AttemptOutcome, EndReason, Stop, TaskState
+from ._runs import Runs
 from ._task import ONE_REQUEST, Task
 
 if TYPE_CHECKING:
     pass
 
 
-class Intake(Staff):
+class Intake(Runs):
     """Accepts tasks, and knows what to say of those that cannot be finished."""
 
     def submit(self, task: Task, key: RouteKey, now: float) -> None:
@@ -115,55 +113,6 @@ class Intake(Staff):
                 self._end_waiting(task, now)
             else:
                 self.agenda.add(now + options.queue_timeout, Due.START_BY, task)
-
-    def stopped_ruling(self, task: Task, stop: Stop | None) -> Ruling:
-        """What follows when an attempt ended because it was told to."""
-        if stop is Stop.CANCEL:
-            return Ruling(
-                outcome=AttemptOutcome.CANCELLED,
-                error=None,
-                counted=False,
-                task=Ending(reason=EndReason.CANCELLED, error=None, state=TaskState.CANCELLED),
-            )
-        if stop is Stop.REMOVE and not self.ending:
-            return Ruling(
-                outcome=AttemptOutcome.SHUTDOWN,
-                error=None,
-                counted=False,
-                task=Again(keep_place=True),
-            )
-        return Ruling(
-            outcome=AttemptOutcome.SHUTDOWN,
-            error=None,
-            counted=False,
-            task=Ending(
-                reason=EndReason.SHUTDOWN,
-                error=PoolClosed("the pool closed before the task was done"),
-                state=TaskState.CANCELLED,
-            ),
-        )
-
-    def _end_waiting(self, task: Task, now: float) -> None:
-        """A task that has not started within its `queue_timeout` dies."""
-        why, when = self.outlook(task, now)
-        self._settle(task, TaskState.DEAD, EndReason.QUEUE_TIMEOUT, QueueTimeout(why, when), now)
-
-    def timeout_error(
-        self, task: Task, waiting_for: str, now: float, *, spent: int = 0
-    ) -> TaskTimeout:
-        """What a task raises that has run out of time.
-
-        `spent` is 1 when an attempt that counts is just ending with it.
-        """
-        runs = task.ended_attempts()
-        attempts = task.attempt_count + spent
-        return TaskTimeout(
-            f"timeout of {now - task.submitted_at:.3g} s reached, "
-            f"{attempts} attempts, last waiting for {waiting_for}",
-            attempts=attempts,
-            last_error=runs[-1].error if runs else None,
-            waiting_for=waiting_for,
-        )
 
 
 def own_copy(error: BaseException) -> BaseException:

@@ -243,54 +243,6 @@ class Ledger(Intake):
 
     # -- other ends ------------------------------------------------------------------------------
 
-    def cancel(self, task: Task, now: float, error: BaseException | None = None) -> bool:
-        """End a task at its caller's wish. False when it has ended already.
-
-        A running attempt is told to stop; the task ends when that has unwound, or at the latest
-        `stop_grace` seconds from now. If it returns a value all the same, the value counts.
-        """
-        return self._withdraw(task, EndReason.CANCELLED, error, Stop.CANCEL, now)
-
-    def _withdraw(
-        self,
-        task: Task,
-        reason: EndReason,
-        error: BaseException | None,
-        stop: Stop,
-        now: float,
-        state: TaskState = TaskState.CANCELLED,
-    ) -> bool:
-        if task.has_ended():
-            return False
-        if task.state is RUNNING:
-            self._stop(task.holder, stop, now)
-            return True
-        record = task.holder if task.state is RESERVED else None
-        if record is not None:
-            self._give_back(record, now, "withdrawn")
-        was_blocked = task.blocked_at is not None
-        self._settle(task, state, reason, error, now)
-        if record is not None:
-            self._attend(record, now)
-        elif was_blocked:
-            self._plan(now)  # what it held is free for others
-        return True
-
-    def _time_out(self, task: Task, now: float) -> None:
-        """A task's `timeout` is over."""
-        if task.state is RUNNING:
-            self.outbox.append((Effect.OVERDUE, task.holder, task))
-            return
-        waiting_for = "backoff" if task.state is SCHEDULED else self.outlook(task, now)[0]
-        self._withdraw(
-            task,
-            EndReason.TIMEOUT,
-            self.timeout_error(task, waiting_for, now),
-            Stop.LIMIT,
-            now,
-            TaskState.DEAD,
-        )
-
     def _out_of_grace(self, record: WorkerRecord, now: float) -> None:
         """A stopped attempt goes on. Its task ends or moves on; its worker is stuck."""
         task, stop = record.task, record.stop

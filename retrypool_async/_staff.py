@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ._agenda import Due
-from ._books import BUSY, IDLE, PROMISED, RESERVED, RUN, RUNNING, Effect
+from ._books import BUSY, IDLE, PROMISED, RUN, Effect
 from ._dispatch import Dispatch
 from ._roster import WorkerRecord
 from ._states import Order, Stop, WorkerState, WorkerWish
@@ -96,87 +96,6 @@ class Staff(Dispatch):
         self._interfere(record, "resource broken", now)
 
     # -- what a worker does next -----------------------------------------------------------------
-
-    def _release(self, record: WorkerRecord, now: float, go_on: bool = False) -> Task | None:
-        """A worker has nothing more to do. Return its next task, if one may start at once.
-
-        With `go_on` that task is started here and now, since the runner will run it at once.
-        """
-        if record.attention or self.ending:
-            self._attend(record, now)
-            return None
-        blocked = False
-        if self.concurrency is not None:
-            blocked = True  # the place that came free is for whoever is first in line
-        elif self.ready and not self._gated():
-            task, blocked = self._next_for(record, now)
-            if task is not None:
-                if go_on and not self.begin(record, task, now):
-                    return None
-                return task
-        before = record.state
-        record.state = IDLE
-        self.roster.set_free(record)
-        if self.observed:
-            self._told_worker(record, before, "free", now)
-        if blocked or self.concurrency is not None:
-            self._plan(now)
-        return None
-
-    def begin(self, record: WorkerRecord, task: Task, now: float) -> bool:
-        """Start the attempt that was promised. False when the task is no longer this worker's."""
-        if record.task is not task or task.state is not RESERVED:
-            return False
-        if task.deadline is not None and task.deadline <= now:
-            return False  # the agenda ends it in this very turn
-        if task.debit is not None and task.debit[1] != now:
-            # The service counts from the call, so the debit moves to when it is made. By then
-            # others may have used what had become free of it.
-            quotas = task.debit[0]
-            self._refund(task)
-            if any(quota.until(task.cost, now) > 0.0 for quota in quotas):
-                self._give_back(record, now, "too late")
-                self._attend(record, now)
-                return False
-            for quota in quotas:
-                quota.take(task.cost, now)
-            task.debit = (quotas, now)
-            self.debited += 1
-        record.state = BUSY
-        task.state = RUNNING
-        task.started_at = now
-        task.run_count += 1
-        if task.debit is not None:
-            self.started += 1
-        if task.options.attempt_timeout is not None:
-            self._limit(record, task, now)
-        if self.observed:
-            self._told(task, RESERVED, RUNNING, "started", now)
-            self._told_worker(record, PROMISED, "started", now)
-        return True
-
-    def _limit(self, record: WorkerRecord, task: Task, now: float) -> None:
-        """Note when an attempt must be cut off. One entry of the agenda serves many attempts."""
-        assert task.options.attempt_timeout is not None
-        record.limit_at = now + task.options.attempt_timeout
-        if record.watch_at is None or record.limit_at < record.watch_at:
-            record.watch_at = record.limit_at
-            self.agenda.add(record.limit_at, Due.LIMIT, record)
-
-    def _watch(self, record: WorkerRecord, now: float) -> None:
-        """A worker's attempt limit may have been reached, unless a later attempt moved it."""
-        record.watch_at = None
-        if record.limit_at is None:
-            return
-        if record.limit_at > now:
-            record.watch_at = record.limit_at
-            self.agenda.add(record.limit_at, Due.LIMIT, record)
-        else:
-            self.outbox.append((Effect.OVERDUE, record, record.task))
-
-    def unwound(self, record: WorkerRecord, now: float) -> Task | None:
-        """The code of an attempt that was cut off has ended at last."""
-        return self._release(record, now)
 
     def _attend(self, record: WorkerRecord, now: float) -> None:
         """Say what a worker without a task does next."""

@@ -27,6 +27,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"_books", "_runner", "_options"}),
     frozenset({"_dispatch"}),
     frozenset({"_staff"}),
+    frozenset({"_runs"}),
     frozenset({"_intake"}),
     frozenset({"_ledger"}),
     # what makes things happen
