@@ -99,7 +99,7 @@ def _free_workers_are_listed(ledger: Ledger) -> None:
 
 def _nobody_idles_beside_work(ledger: Ledger) -> None:
     """Quota apart, which the tests of the running pool check against a model."""
-    if ledger.paused or ledger.concurrency is not None:
+    if ledger.paused or ledger.ending or ledger.concurrency is not None:
         return
     unlimited = 0
     for record in ledger.roster.idle.values():

@@ -115,6 +115,8 @@ class Books:
 
     def _be_patient(self, task: Task, refusal: RetryPoolError, now: float) -> None:
         """Apply the no-workers policy to a task that nobody present could take."""
+        if self.ending:
+            return  # what waits is about to be ended
         patience = self._patience(task)
         if isinstance(refusal, CostTooLarge):
             self._settle(task, TaskState.DEAD, EndReason.COST, refusal, now)

@@ -19,7 +19,6 @@ from ._errors import PoolClosed
 from ._handle import TaskHandle
 from ._hooks import Subscription
 from ._pulse import Pulse
-from ._runner import without_own_frames
 from ._snapshot import Snapshot, take_snapshot
 from ._states import (
     FINAL_STATES,
@@ -29,6 +28,7 @@ from ._states import (
     TaskState,
     WorkerState,
 )
+from ._steps import without_own_frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +60,11 @@ class Engine(Pulse):
         if options.on_done is not None:
             task.callbacks = [options.on_done]
         ledger = self.ledger
-        ledger.submit(task, key, now)
+        try:
+            ledger.submit(task, key, now)
+        except BaseException:
+            self.carry_out()  # what a refused task has set going concerns others
+            raise
         if options.on_queued is not None:
             self.observers.call("on_queued", options.on_queued, task, task.context)
         if ledger.outbox or ledger.agenda.next_at < self._armed_at:
@@ -121,7 +125,7 @@ class Engine(Pulse):
         ledger = self.ledger
         if record.task is not task:
             return self._late(record, now)
-        if record.stop is not None or (isinstance(error, asyncio.CancelledError) and self.ending):
+        if record.stop is not None or self.ending:
             ruling = ledger.stopped_ruling(task, record.stop)
         else:
             error = without_own_frames(error)
@@ -322,6 +326,8 @@ class Engine(Pulse):
                 ruling = ledger.stopped_ruling(task, Stop.CLOSE)
                 ledger.fail(record, task, ruling, now, cut_off=True)
         ledger.end_waiting(error, now)
+        for record in ledger.roster.workers.values():
+            record.runner.dispose()
         for effect, subject, _ in ledger.outbox:
             if effect is Effect.SETTLED and not self.loop.is_closed():
                 self._settled(subject)

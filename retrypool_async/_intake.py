@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ._agenda import Due
 from ._books import (
     CREATED,
@@ -13,13 +11,11 @@ from ._books import (
     route_key,
 )
 from ._errors import CostTooLarge, QueueFull, RetryPoolError
+from ._moves import TaskMoved
 from ._ready import ANY_WORKER, Route, RouteKey
 from ._router import Search
 from ._runs import Runs
 from ._task import ONE_REQUEST, Task
-
-if TYPE_CHECKING:
-    pass
 
 
 class Intake(Runs):
@@ -72,11 +68,12 @@ class Intake(Runs):
                 usual.push(task)  # behind others: no head changes
             else:
                 ready.push(task, route)
-        elif not ready:
-            self._start_or_push(task, route, now)
         else:
-            ready.push(task, route)
-            self._plan(now)
+            if ready:
+                ready.push(task, route)
+                self._plan(now)
+            else:
+                self._start_or_push(task, route, now)
             # Nobody else waited for what this task may use, so only it can have started.
             if limit is not None and task.state is QUEUED and self.waiting > limit:
                 self._unsubmit(task)
@@ -102,6 +99,9 @@ class Intake(Runs):
         self.ready.routes[route_key(task)].lanes[task.cost].forget(task)
         self.submitted -= 1
         self.live -= 1
+        for entry in list(self.outbox):
+            if isinstance(entry[1], TaskMoved) and entry[1].task is task:
+                self.outbox.remove(entry)
 
     def _set_limits(self, task: Task, now: float) -> None:
         options = task.options

@@ -222,7 +222,7 @@ class Ledger(Intake):
             if task.state is RESERVED:
                 self._give_back(record, now, "worker gone")
             else:
-                self.fail(record, task, self.stopped_ruling(task, Stop.REMOVE), now, cut_off=True)
+                self._cut_off(record, task, Stop.REMOVE, now)
         before = record.state
         self.roster.unset_free(record)
         record.state = WorkerState.STOPPED
@@ -236,18 +236,23 @@ class Ledger(Intake):
         """Give up waiting for a worker's attempt: its task is queued again, nobody is blamed."""
         task = record.task
         if task is not None and task.state is RUNNING:
-            self.fail(record, task, self.stopped_ruling(task, Stop.REMOVE), now, cut_off=True)
+            self._cut_off(record, task, Stop.REMOVE, now)
         if record.state is WorkerState.RESETTING and record.stop is not None:
             record.state = WorkerState.STUCK
             self._told_worker(record, WorkerState.RESETTING, "ignores being stopped", now)
+
+    def _cut_off(self, record: WorkerRecord, task: Task, stop: Stop, now: float) -> None:
+        """Take a task off a worker whose code goes on, for the weightiest reason there is."""
+        stop = max(stop, record.stop or stop)
+        self.fail(record, task, self.stopped_ruling(task, stop), now, cut_off=True)
 
     # -- other ends ------------------------------------------------------------------------------
 
     def _out_of_grace(self, record: WorkerRecord, now: float) -> None:
         """A stopped attempt goes on. Its task ends or moves on; its worker is stuck."""
         task, stop = record.task, record.stop
-        if task is not None:
-            self.fail(record, task, self.stopped_ruling(task, stop), now, cut_off=True)
+        if task is not None and stop is not None:
+            self._cut_off(record, task, stop, now)
         if record.state is not WorkerState.STUCK:
             before = record.state
             record.state = WorkerState.STUCK
@@ -290,7 +295,7 @@ class Ledger(Intake):
         for record in list(self.roster.workers.values()):
             task = record.task
             if task is not None and task.state is RUNNING:
-                self.fail(record, task, self.stopped_ruling(task, Stop.CLOSE), now, cut_off=True)
+                self._cut_off(record, task, Stop.CLOSE, now)
         self.end_waiting(error, now)
 
     def unfinished(self) -> Iterator[Task]:
@@ -331,7 +336,7 @@ class Ledger(Intake):
         if limit is not None and task.run_count == 0 and now >= task.submitted_at + limit:
             self._end_waiting(task, now)
             self._plan(now)
-        elif refusal is not None:
+        elif refusal is not None and not self.ending:
             self._settle(task, TaskState.DEAD, EndReason.NO_WORKERS, refusal, now)
 
     def check(self) -> None:

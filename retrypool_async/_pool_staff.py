@@ -160,15 +160,7 @@ class PoolStaff(PoolLife[T, R]):
         """
         record, quotas = self._find(ref), quotas_of(quota)
         engine = self._engine
-        now = engine.call_time()
-        own = record.quotas[: len(record.quotas) - len(self._quotas)]
-        for new, old in zip(quotas, own, strict=False):
-            if new is not old:
-                new.carry_over(old, now)
-        shared = {id(q) for q in own}
-        for other in list(engine.ledger.roster.workers.values()):
-            if other is record or any(id(q) in shared for q in other.quotas):
-                engine.ledger.set_quotas(other, quotas + self._quotas, now)
+        engine.ledger.set_quotas(record, quotas, self._quotas, engine.call_time())
         self._dimensions = None
         engine.carry_out()
 

@@ -181,8 +181,11 @@ class Pulse:
         now = self.now()
         if record.task is not task or task.state is not TaskState.RUNNING:
             return
-        if record.stop is not None and (task.deadline is None or task.deadline > now):
-            return  # told to stop already, and in its grace
+        if task.deadline is None or task.deadline > now:
+            if record.stop is not None:
+                return  # told to stop already, and in its grace
+            if record.limit_at is None or record.limit_at > now:
+                return  # another attempt of the same task, started since
         ruling = self._judge.timed_out(task, record, self._policy(task), now)
         self.ledger.fail(record, task, ruling, now, cut_off=True)
         self.carry_out()

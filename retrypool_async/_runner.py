@@ -11,19 +11,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from math import inf
-from types import coroutine
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
-from ._context import current
 from ._errors import WorkerCancelled
 from ._states import Order
+from ._steps import first_step, one_turn, other_steps
 from ._worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Generator
-    from contextvars import Context
+    from collections.abc import Awaitable, Callable
 
     from ._roster import WorkerRecord
     from ._task import Task
@@ -72,6 +70,10 @@ class Runner:
         self._interrupts = 0
         self._open = False
         self._ended = asyncio.Event()
+        # Made here and not where they are started: asyncio never runs a task that is cancelled
+        # before its first step, and somebody must then close what it would have run.
+        self.life = self._live()
+        self._drive_life = self._sheltered()
 
     # -- from outside --------------------------------------------------------------------------
 
@@ -93,11 +95,19 @@ class Runner:
             self._interrupts += 1
             self._task.cancel()
 
-    async def main(self) -> None:
+    def dispose(self) -> None:
+        """Clean up after a loop that ended before the worker's task took its first step."""
+        self.life.close()
+        self._drive_life.close()
+        self._send.close()
+        self._receive.close()
+
+    async def _live(self) -> None:
         """Live. Whatever becomes of the driver, the worker is reported gone at the end."""
         try:
             async with anyio.create_task_group() as self._group:
-                self._group.start_soon(self._sheltered, name=f"retrypool worker {self._record.id}")
+                name = f"retrypool worker {self._record.id}"
+                self._group.start_soon(lambda: self._drive_life, name=name)
                 try:
                     await self._ended.wait()
                 except asyncio.CancelledError:
@@ -111,6 +121,7 @@ class Runner:
             # Only user code that left a scope of its own open can get here.
             logger.exception("worker %s died", self._record.name)
         finally:
+            self._drive_life.close()
             self._send.close()
             self._receive.close()
             self._desk.gone(self._record)
@@ -165,7 +176,7 @@ class Runner:
                     context = task.context.copy()  # type: ignore[union-attr]
                     try:
                         call = run(task.data)
-                        waits_for = context.run(_first_step, task, call)
+                        waits_for = context.run(first_step, task, call)
                     except StopIteration as result:
                         # The desk starts the next task in the same step: nothing is in between,
                         # unless a cancellation is pending that the next must not die of, or a
@@ -177,7 +188,7 @@ class Runner:
                         task = self._failed(task, error)
                     else:
                         try:
-                            value = await _other_steps(context, call, waits_for)
+                            value = await other_steps(context, call, waits_for)
                         except BaseException as error:
                             started = False
                             task = self._failed(task, error)
@@ -188,6 +199,8 @@ class Runner:
                         item, task = task, None
                 if self._interrupts or me.cancelling():
                     await self._absorb()
+                    if self._shutting_down():
+                        return  # the loop cancels once, and the code has swallowed it
                 if left <= 0:
                     await self._let_loop_turn()
                     left = desk.slice
@@ -217,6 +230,8 @@ class Runner:
         was handed to a waiting `receive()` would be lost if the task were cancelled in the same
         turn of the loop. It also costs a fifth of it.
         """
+        if self._shutting_down():
+            return Order.CLOSE  # a hook has swallowed the loop's one cancellation
         while not self._waiting:
             self._bell = asyncio.get_running_loop().create_future()
             try:
@@ -233,7 +248,7 @@ class Runner:
 
     async def _let_loop_turn(self) -> None:
         try:
-            await _one_turn()
+            await one_turn()
         except asyncio.CancelledError:
             if self._shutting_down():
                 raise
@@ -258,8 +273,13 @@ class Runner:
     # -- the resource --------------------------------------------------------------------------
 
     async def _start(self) -> BaseException | None:
-        error = await self._call(self._worker.on_start, self._desk.start_timeout, "on_start")
-        self._open = error is None
+        async def on_start() -> None:
+            await self._worker.on_start()
+            self._open = True
+
+        error = await self._call(on_start, self._desk.start_timeout, "on_start")
+        if error is not None:
+            await self._stop()  # it was told to give up, and returned all the same
         return error
 
     async def _stop(self) -> BaseException | None:
@@ -334,50 +354,3 @@ class Runner:
 
 def _overrides_reset(worker: Worker[Any, Any]) -> bool:
     return type(worker).on_reset is not Worker[Any, Any].on_reset
-
-
-def _first_step(task: Task, call: Coroutine[Any, Any, Any]) -> Any:
-    current.set(task)
-    del task  # an error's traceback keeps this frame, and the task keeps the error
-    return call.send(None)
-
-
-@coroutine
-def _other_steps(
-    context: Context, call: Coroutine[Any, Any, Any], waits_for: Any
-) -> Generator[Any, Any, Any]:
-    """Drive a coroutine that has taken its first step, in its own context.
-
-    What `await` does, but each step runs inside `context`. A child task would do the same for
-    ten times the price.
-    """
-    enter, send, throw = context.run, call.send, call.throw
-    while True:
-        try:
-            value = yield waits_for
-        except BaseException as error:
-            try:
-                waits_for = enter(throw, error)
-            except StopIteration as result:
-                return result.value
-        else:
-            try:
-                waits_for = enter(send, value)
-            except StopIteration as result:
-                return result.value
-
-
-@coroutine
-def _one_turn() -> Generator[None, None, None]:
-    yield
-
-
-def without_own_frames(error: BaseException) -> BaseException:
-    """Cut the frames of the runner off an error's traceback: they lead users nowhere.
-
-    They would also tie the error, which the task keeps, to the runner, which has the task.
-    """
-    traceback = error.__traceback__
-    while traceback is not None and traceback.tb_frame.f_code.co_filename == __file__:
-        traceback = traceback.tb_next
-    return error.with_traceback(traceback)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ._agenda import Due
 from ._books import BUSY, IDLE, PROMISED, RUN, Effect
@@ -11,6 +11,7 @@ from ._roster import WorkerRecord
 from ._states import Order, Stop, WorkerState, WorkerWish
 
 if TYPE_CHECKING:
+    from ._quota import Quota
     from ._task import Task
 
 #: Seconds between tries to rebuild a resource: doubling from the first to the last.
@@ -237,15 +238,7 @@ class Staff(Dispatch):
         self._plan(now)
 
     def _cool(self, record: WorkerRecord, until: float, scope: str, now: float) -> None:
-        shares = [record]
-        if scope == "quota":
-            mine = {id(quota) for quota in record.quotas}
-            shares = [
-                other
-                for other in self.roster.workers.values()
-                if other is record or any(id(quota) in mine for quota in other.quotas)
-            ]
-        for other in shares:
+        for other in self._sharing(record, record.quotas if scope == "quota" else ()):
             if until > other.cooling_until:
                 other.cooling_until = until
                 self._interfere(other, "cooling", now)
@@ -256,11 +249,37 @@ class Staff(Dispatch):
         record.hints_missing = 0
         self._interfere(record, "cooldown cleared", now)
 
-    def set_quotas(self, record: WorkerRecord, quotas: tuple[Any, ...], now: float) -> None:
-        """Put other quotas in force for a worker, from its next run on."""
-        record.quotas = quotas
+    def set_quotas(
+        self, record: WorkerRecord, own: tuple[Quota, ...], common: tuple[Quota, ...], now: float
+    ) -> None:
+        """Put other quotas in force for a worker, and for whoever shares its own.
+
+        A run that has been promised and not started is taken back first: its debit belongs to the
+        old quotas, and whether it may run is for the new ones to say.
+        """
+        replaced = record.quotas[: len(record.quotas) - len(common)]
+        concerned = self._sharing(record, replaced)
+        recalled = [other for other in concerned if other.state is PROMISED]
+        for other in recalled:
+            self._give_back(other, now, "quota changed")
+        for new, old in zip(own, replaced, strict=False):
+            if new is not old:
+                new.carry_over(old, now)
+        for other in concerned:
+            other.quotas = own + common
         self.roster.changed()
+        for other in recalled:
+            self._attend(other, now)
         self._rejudge(now)
+
+    def _sharing(self, record: WorkerRecord, quotas: tuple[Quota, ...]) -> list[WorkerRecord]:
+        """A worker, and those that share any of these quotas."""
+        mine = {id(quota) for quota in quotas}
+        return [
+            other
+            for other in self.roster.workers.values()
+            if other is record or any(id(quota) in mine for quota in other.quotas)
+        ]
 
     def remove(self, record: WorkerRecord, now: float, *, force: bool = False) -> None:
         """Close a worker once its attempt has ended; with `force`, stop that attempt now."""
@@ -280,8 +299,8 @@ class Staff(Dispatch):
         """Tell the attempt in progress to stop; the task stays on the worker until it has."""
         if record.stop is None:
             self._unwinding(record, stop, now)
-        elif record.stop is not Stop.LIMIT:
-            record.stop = stop
+        else:
+            record.stop = max(record.stop, stop)
 
     def _unwinding(self, record: WorkerRecord, stop: Stop, now: float) -> None:
         if record.task is None:
@@ -290,7 +309,7 @@ class Staff(Dispatch):
             self._told_worker(record, before, "unwinding", now)
         record.attention = True
         if record.stop is not None:
-            record.stop = stop
+            record.stop = max(record.stop, stop)
             return
         record.stop = stop
         record.grace = self.settings.stop_grace

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum, auto
+from enum import Enum, IntEnum, auto
 from typing import TypeVar
 
 E = TypeVar("E", bound=Enum)
@@ -150,12 +150,12 @@ class FailureAction(Enum):
 
 
 @plain_members
-class Stop(Enum):
-    """Why an attempt in progress was told to stop."""
+class Stop(IntEnum):
+    """Why an attempt in progress was told to stop. Of several reasons the last of these counts."""
 
-    CANCEL = auto()  #: the caller cancelled the task
-    CLOSE = auto()  #: the pool is closing
     REMOVE = auto()  #: the worker is being removed by force
+    CLOSE = auto()  #: the pool is closing
+    CANCEL = auto()  #: the caller cancelled the task
     LIMIT = auto()  #: time ran out; the task has been taken off the worker already
 
 

@@ -115,11 +115,14 @@ class Supervisor:
 
     def launch(self, record: WorkerRecord) -> None:
         """Start the runner of a worker that the ledger knows already."""
-        assert self._root is not None
-        record.runner = Runner(record, self._engine)
-        contextvars.Context().run(
-            self._root.start_soon, record.runner.main, name=f"retrypool {record.name}"
-        )
+        root = self._root
+        assert root is not None
+        runner = record.runner = Runner(record, self._engine)
+
+        def start() -> None:
+            root.start_soon(lambda: runner.life, name=f"retrypool {record.name}")
+
+        contextvars.Context().run(start)
 
     # -- closing -------------------------------------------------------------------------------
 

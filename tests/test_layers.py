@@ -22,7 +22,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"_quota", "_retry", "_secrets", "_hooks"}),
     frozenset({"_handle", "_map", "_dead", "_context", "_snapshot", "_worker"}),
     # the parts of the ledger, and of the engine
-    frozenset({"_roster", "_ready", "_router", "_audit", "_judge"}),
+    frozenset({"_roster", "_ready", "_router", "_audit", "_judge", "_steps"}),
     # the ledger, floor by floor, and what runs one worker
     frozenset({"_books", "_runner", "_options"}),
     frozenset({"_dispatch"}),

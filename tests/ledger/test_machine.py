@@ -348,10 +348,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(data=st.data(), limit=st.sampled_from([1, 4]))
     def set_quota(self, data: st.DataObject, limit: int) -> None:
         record = self.pick(data, self.workers())
-        new = Quota(Window(limit, per=2))
-        if record.quotas:
-            new.carry_over(record.quotas[0], self.now)
-        self.ledger.set_quotas(record, (new,), self.now)
+        self.ledger.set_quotas(record, (Quota(Window(limit, per=2)),), (), self.now)
         self.done()
 
     @rule(limit=st.sampled_from([None, None, 1, 2]))

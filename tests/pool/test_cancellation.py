@@ -418,3 +418,37 @@ async def test_every_turn_is_a_safe_one_to_cancel_a_caller_in() -> None:
                 await settle()
                 assert all_idle(pool), turn
                 assert await pool.submit(2) == 2
+
+
+@pytest.mark.parametrize("operator", ["remove", "remove by force", "close"])
+@pytest.mark.parametrize("first", ["caller", "operator"])
+async def test_what_its_caller_cancelled_is_not_run_again(operator: str, first: str) -> None:
+    """Not on another worker either, when its own is taken away during its clean-up."""
+
+    async def does(_: Any) -> None:
+        try:
+            await asyncio.sleep(100)
+        finally:
+            await asyncio.sleep(1.9)
+
+    workers = [Probe("a", does=does), Probe("b", does=does)]
+    async with Pool(workers, stop_grace=2, debug=True) as pool:
+        task = pool.submit(1, worker=None)
+        await asyncio.sleep(1)
+        if first == "caller":
+            assert task.cancel()
+        if operator == "close":
+            await pool.close(mode="cancel", timeout=1)
+        else:
+            force = operator == "remove by force"
+            removing = asyncio.create_task(pool.remove("a", timeout=1, force=force))
+            await settle()
+            if first == "operator":
+                assert task.cancel()
+            await removing
+        if operator != "close" or first == "caller":
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert task.done()
+        assert [len(worker.starts) for worker in workers] == [1, 0]
+    await asyncio.sleep(2)  # its clean-up ends

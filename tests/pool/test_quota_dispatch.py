@@ -17,6 +17,8 @@ from retrypool_async import (
     QueueTimeout,
     Quota,
     RetryPolicy,
+    TaskMoved,
+    TaskState,
     Throttled,
     Window,
 )
@@ -602,3 +604,46 @@ async def test_a_refused_change_leaves_the_old_quota_in_force() -> None:
                 pool.set_quota("w", bad)  # type: ignore[arg-type]
         await waiting
     assert worker.starts == [0, 60]
+
+
+async def test_a_run_promised_under_the_old_quota_counts_for_the_new() -> None:
+    """It has not started when the quota comes, so it is the new quota's first."""
+    worker = Probe("w")
+    async with Pool([worker], debug=True) as pool:
+        first = pool.submit(1)
+        pool.set_quota("w", Quota(Window(1, per=10)))
+        second = pool.submit(2)
+        await first
+        await second
+        assert worker.starts == [0, 10]
+
+
+@pytest.mark.parametrize("how", ["cancel", "pause"])
+async def test_a_promise_withdrawn_after_a_change_of_quota_costs_nothing(how: str) -> None:
+    """Neither quota has seen a run."""
+    worker = Probe("w", quota=Quota(Window(1, per=3)))
+    async with Pool([worker], debug=True) as pool:
+        task = pool.submit(1)
+        pool.set_quota("w", Quota(Window(1, per=3)))
+        if how == "cancel":
+            task.cancel()
+            task = pool.submit(2)
+        else:
+            pool.pause()
+            pool.resume()
+        await task
+        assert worker.starts == [0]
+
+
+async def test_a_full_queue_of_none_takes_no_task_that_must_wait_for_quota() -> None:
+    """Though the worker is free, and nobody else waits."""
+    worker = Probe("w", quota=Quota(Window(1, per=10)))
+    async with Pool([worker], max_queue=0, debug=True) as pool:
+        await pool.submit(1)
+        events = pool.events()
+        with pytest.raises(QueueFull):
+            pool.submit(2)
+        await asyncio.sleep(10)
+        assert await pool.submit(3) == 3
+    moves = [event.old for event in [e async for e in events] if isinstance(event, TaskMoved)]
+    assert moves.count(TaskState.CREATED) == 1, "told of a task that does not exist"

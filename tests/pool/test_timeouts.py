@@ -13,6 +13,7 @@ from retrypool_async import (
     QueueTimeout,
     Quota,
     RetryPolicy,
+    Snooze,
     TaskTimeout,
     Throttled,
     Window,
@@ -372,3 +373,22 @@ async def test_an_attempt_can_ask_how_long_it_has(
     async with Pool([Probe(does=work)], debug=True) as pool:
         pool.submit("first")
         assert await pool.submit("second", **limits) == left  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("error", [ValueError(), Throttled(0), Snooze(0)], ids=type)
+async def test_an_attempt_that_ends_at_its_limit_leaves_the_next_its_whole_time(
+    error: BaseException,
+) -> None:
+    """The limit that had been reached was the first attempt's."""
+
+    async def first(_: object) -> None:
+        await asyncio.sleep(0.5)
+        raise error
+
+    turns = in_turn(first, takes(0.4))
+    worker = Probe("w", does=lambda data: turns(data)(data))
+    async with Pool([worker], retry=RetryPolicy.fixed(0, attempts=2), debug=True) as pool:
+        task = pool.submit(1, attempt_timeout=0.5)
+        assert await task == 1
+        assert worker.starts == [0, 0.5]
+        assert now() == pytest.approx(0.9)
