@@ -15,7 +15,7 @@ class Proxy(Worker[list[str], str]):
         self.name = name
 
     async def run(self, data: list[str], /) -> str:
-        data.append(self.name)
+        data.append(f"{self.name}")
         if len(data) < 4:
             raise ConnectionError("blocked")
         return "ok"

@@ -1,10 +1,10 @@
 """A large task holds its place among small ones, and nobody else is held up.
 
 Output:
-small on b at 0 s
-small on b at 0 s
-large on a at 60 s
-small on b at 60 s
+ 0 s: small on b
+ 0 s: small on b
+60 s: large on a
+60 s: small on b
 """
 
 import asyncio
@@ -19,15 +19,16 @@ class Model(Worker[str, None]):
 
     async def run(self, data: str, /) -> None:
         if data != "warm-up":
-            print(f"{data} on {self.name} at {asyncio.get_running_loop().time():.0f} s")
+            print(f"{asyncio.get_running_loop().time():2.0f} s: {data} on {self.name}")
 
 
 async def main() -> None:
     async with Pool([Model("a", 1000), Model("b", 200)]) as pool:
         await pool.submit("warm-up", worker="a", cost={"tokens": 500})
-        pool.submit("large", cost={"tokens": 1000})
+        pool.submit("large", cost={"tokens": 1000})  # only a can take it, in a minute
         for _ in range(3):
-            pool.submit("small", cost={"tokens": 100}, worker="b")
+            # Any worker may take these, and a has 500 left: but those are held for the large one.
+            pool.submit("small", cost={"tokens": 100})
         await pool.join()
 
 

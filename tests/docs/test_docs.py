@@ -8,32 +8,57 @@ import importlib.util
 import io
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
-import retrypool_async
 from retrypool_async.testing import run_virtual
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+LINKING = [
+    *PAGES,
+    *(ROOT / name for name in ("CONTRIBUTING.md", "examples/README.md", "benchmarks/README.md")),
+]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+BLOCK = re.compile(
+    r"^```python(?P<real> real-time)?\n(?P<code>.*?)^```\n(?:\n*^```text\n(?P<output>.*?)^```)?",
+    re.DOTALL | re.MULTILINE,
+)
 
 
-def blocks() -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
+class Block(NamedTuple):
+    """A program on a page."""
+
+    where: str
+    code: str
+    output: str | None
+    real_time: bool
+
+
+def blocks() -> list[Block]:
+    found: list[Block] = []
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        for match in re.finditer(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        for match in BLOCK.finditer(text):
             line = text[: match.start()].count("\n") + 1
-            found.append((f"{page.name}:{line}", match[1]))
+            where = f"{page.relative_to(ROOT)}:{line}"
+            found.append(Block(where, match["code"], match["output"], bool(match["real"])))
     return found
 
 
-@pytest.mark.parametrize(("where", "code"), blocks(), ids=[where for where, _ in blocks()])
-def test_every_block_runs(where: str, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a program of its own, in virtual time."""
-    monkeypatch.setattr(asyncio, "run", run_virtual)
-    exec(compile(code, where, "exec"), {"__name__": "__main__"})
+@pytest.mark.parametrize("block", blocks(), ids=lambda block: block.where)
+def test_every_block_runs_and_prints_what_is_shown(
+    block: Block, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a program of its own, in virtual time unless it is marked `real-time`."""
+    if not block.real_time:
+        monkeypatch.setattr(asyncio, "run", run_virtual)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(block.code, block.where, "exec"), {"__name__": "__main__"})
+    if block.output is not None:
+        assert printed.getvalue() == block.output
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=[path.stem for path in EXAMPLES])
@@ -47,17 +72,7 @@ def test_every_example_prints_what_its_docstring_says(path: Path) -> None:
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         run_virtual(module.main())
-    expected = (module.__doc__ or "").split("Output:\n", 1)[1]
-    assert [line.strip() for line in printed.getvalue().splitlines()] == [
-        line.strip() for line in expected.strip().splitlines()
-    ]
-
-
-def test_every_public_name_is_in_the_reference() -> None:
-    """With a line of its own."""
-    reference = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
-    missing = [name for name in retrypool_async.__all__ if f"| `{name}` |" not in reference]
-    assert not missing
+    assert printed.getvalue() == (module.__doc__ or "").split("Output:\n", 1)[1]
 
 
 def test_every_example_is_in_the_index() -> None:
@@ -66,8 +81,17 @@ def test_every_example_is_in_the_index() -> None:
     assert [path.name for path in EXAMPLES if path.name not in index] == []
 
 
-def test_links_between_pages_lead_somewhere() -> None:
-    """Relative ones."""
-    for page in [*PAGES, ROOT / "examples" / "README.md", ROOT / "benchmarks" / "README.md"]:
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", LINKING, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    """Relative ones, anchors included."""
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text(encoding="utf-8")):
+        file, _, anchor = target.partition("#")
+        goal = page.parent / file if file else page
+        assert goal.exists(), target
+        assert not anchor or anchor in anchors(goal), target
