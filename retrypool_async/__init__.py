@@ -28,10 +28,11 @@ from ._errors import (
 )
 from ._handle import TaskHandle
 from ._hooks import AttemptEnded, AttemptFailed, Hooks, Subscription
+from ._limits import Bucket, Limiter, Window
 from ._moves import Event, TaskMoved, WorkerMoved
 from ._options import SubmitOptions
 from ._pool import Pool
-from ._quota import Bucket, Limiter, Quota, Window
+from ._quota import Quota
 from ._retry import RetryPolicy
 from ._roster import WorkerRef
 from ._router import Candidate, LeastRecentlyUsed, MostQuota, RoundRobin, Strategy

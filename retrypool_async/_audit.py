@@ -116,7 +116,7 @@ def _history_is_legal(task: Task, limit: int) -> None:
         return  # the middle may have been dropped
     state = TaskState.CREATED
     for move in moves:
-        _demand(move.old is state, f"task {task.id} moved from {move.old}, but was {state}")
-        _demand(move.new in LEGAL_MOVES[state], f"task {task.id}: {state} to {move.new}")
+        if move.old is not state or move.new not in LEGAL_MOVES[state]:
+            raise InvariantBroken(f"task {task.id} was {state}, moved {move.old} to {move.new}")
         state = move.new
     _demand(state is task.state, f"task {task.id} is {task.state}, its history says {state}")

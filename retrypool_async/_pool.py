@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Literal, TypeVar, cast, overload
 
@@ -140,7 +140,7 @@ class Pool(PoolStaff[T, R]):
         ordered: bool = True,
         return_exceptions: Literal[False] = False,
         **options: Unpack[SubmitOptions],
-    ) -> AsyncIterator[R]: ...
+    ) -> AsyncGenerator[R, None]: ...
 
     @overload
     def map(
@@ -151,7 +151,7 @@ class Pool(PoolStaff[T, R]):
         ordered: bool = True,
         return_exceptions: Literal[True],
         **options: Unpack[SubmitOptions],
-    ) -> AsyncIterator[R | BaseException]: ...
+    ) -> AsyncGenerator[R | BaseException, None]: ...
 
     async def map(
         self,
@@ -161,7 +161,7 @@ class Pool(PoolStaff[T, R]):
         ordered: bool = True,
         return_exceptions: bool = False,
         **options: Unpack[SubmitOptions],
-    ) -> AsyncIterator[R | BaseException]:
+    ) -> AsyncGenerator[R | BaseException, None]:
         """Submit the items one by one and yield their results.
 
         Args:
@@ -200,7 +200,7 @@ class Pool(PoolStaff[T, R]):
         *,
         window: int | None = None,
         **options: Unpack[SubmitOptions],
-    ) -> AsyncIterator[TaskHandle[R]]:
+    ) -> AsyncGenerator[TaskHandle[R], None]:
         """Submit the items one by one and yield their ended handles as they end.
 
         Raises:

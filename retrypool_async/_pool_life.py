@@ -228,8 +228,9 @@ class PoolLife(Generic[T, R]):
         Args:
             mode: "drain" waits for all tasks; "running" ends the waiting ones now and waits for
                 those that run; "cancel" stops those too. Ended tasks raise `PoolClosed`.
-            timeout: Seconds after which what is left is stopped. It bounds everything: the wait,
-                `stop_grace` and `stop_timeout` are cut to fit it.
+            timeout: Seconds within which everything is over: the wait, `stop_grace` and
+                `stop_timeout` are cut to fit it. What is left is stopped when nine tenths of it
+                have passed, which leaves time for clean-up.
 
         Raises:
             RuntimeError: called inside one of the pool's own attempts, which it would have to

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 CloseMode = Literal["drain", "running", "cancel"]
 
+#: The share of a bounded closing that is kept for clean-up, should tasks use up all the rest:
+#: code that ends as soon as it is told to must not be called stuck.
+CLEAN_UP_SHARE = 0.1
+
 #: From the mildest to the strictest: a later close may only make it stricter.
 MODES: tuple[CloseMode, ...] = ("drain", "running", "cancel")
 
@@ -80,7 +84,8 @@ class Supervisor:
         self._stop: asyncio.Future[None] | None = None
         self._closer: asyncio.Task[CloseReport] | None = None
         self._mode = 0
-        self._deadline = inf
+        #: When tasks are no longer waited for, and when everything must be over.
+        self._patience_ends = self._deadline = inf
         #: True when a second call has made a closing stricter.
         self._hurry = False
 
@@ -130,9 +135,14 @@ class Supervisor:
         """Begin closing, or make a closing under way stricter. Returns the task that does it."""
         engine = self._engine
         strictness = MODES.index(mode)
-        deadline = inf if timeout is None else engine.now() + timeout
+        if timeout is not None:
+            now = engine.now()
+            self._deadline = min(self._deadline, now + timeout)
+            settings = engine.settings
+            kept = min(timeout * CLEAN_UP_SHARE, settings.stop_grace + settings.stop_timeout)
+            self._patience_ends = min(self._patience_ends, now + timeout - kept)
         if self._closer is None:
-            self._mode, self._deadline = strictness, deadline
+            self._mode = strictness
             context = contextvars.Context()
             self._closer = context.run(
                 engine.loop.create_task,
@@ -141,7 +151,6 @@ class Supervisor:
             )
         else:
             self._mode = max(self._mode, strictness)
-            self._deadline = min(self._deadline, deadline)
             self._hurry = True
         engine.shut()
         return self._closer
@@ -167,22 +176,22 @@ class Supervisor:
         while True:
             now = engine.now()
             lost.extend(self._end_some(error, now))
-            if self._mode == 2 or now >= self._deadline:
+            if self._mode == 2 or now >= self._patience_ends:
                 break
-            patience = None if self._deadline == inf else self._deadline - now
+            patience = None if self._patience_ends == inf else self._patience_ends - now
             self._hurry = False
             await engine.until(lambda: ledger.live == 0 or self._hurry, patience)
             if ledger.live == 0:
                 break
-        # 2. Stop what runs, and give its clean-up time.
+        # 2. Stop what runs, and give its clean-up time. Workers close, each once it is free.
         now = engine.now()
         before = list(ledger.unfinished())
         ledger.end_all(error, now)
+        ledger.stop_workers(now)
         engine.carry_out()
         await engine.until(lambda: not running(), self._within(settings.stop_grace))
+        # 3. Give up the attempts that go on, and wait for the workers.
         ledger.abandon_running(error, engine.now())
-        # 3. Close the workers, each once it is free.
-        ledger.stop_workers(engine.now())
         engine.carry_out()
         lost.extend(task for task in before if task.state.name != "SUCCEEDED")
         await engine.until(
@@ -217,7 +226,7 @@ class Supervisor:
         ledger = engine.ledger
         before = list(ledger.unfinished())
         if self._mode == 0:
-            ledger.end_hopeless(self._deadline, error, now)
+            ledger.end_hopeless(self._patience_ends, error, now)
         else:
             ledger.end_waiting(error, now)
         engine.carry_out()

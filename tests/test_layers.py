@@ -19,7 +19,8 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"_attempt", "_verdict", "_ruling", "_settings", "_moves", "_agenda"}),
     frozenset({"_task"}),
     # policies, then what users hold in their hands
-    frozenset({"_quota", "_retry", "_secrets", "_hooks"}),
+    frozenset({"_limits", "_retry", "_secrets", "_hooks"}),
+    frozenset({"_quota"}),
     frozenset({"_handle", "_map", "_dead", "_context", "_snapshot", "_worker"}),
     # the parts of the ledger, and of the engine
     frozenset({"_roster", "_ready", "_router", "_audit", "_judge", "_steps"}),
@@ -48,6 +49,8 @@ STDLIB_ONLY = {
         "_books",
         "_dispatch",
         "_staff",
+        "_runs",
+        "_intake",
         "_ledger",
         "_roster",
         "_ready",
@@ -58,7 +61,7 @@ STDLIB_ONLY = {
 }
 
 #: Each dependency with a sharp edge is handled in one place.
-ONLY_IN = {"tenacity": "_retry", "aiolimiter": "_quota"}
+ONLY_IN = {"tenacity": "_retry", "aiolimiter": "_limits"}
 
 MAX_LINES = 400
 

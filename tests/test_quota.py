@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from math import inf
+from math import inf, nan
 
 import pytest
 from aiolimiter import AsyncLimiter
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrypool_async import Bucket, Quota, Window
-from retrypool_async._quota import BucketMeter, WindowMeter
+from retrypool_async._limits import BucketMeter, WindowMeter
 from retrypool_async._task import ONE_REQUEST
 
 
@@ -123,3 +123,37 @@ def test_usage_carries_over_to_another_kind_of_limit() -> None:
     other.carry_over(old, 30)
     assert (same.left(30)["requests"], same.left(61)["requests"]) == (3, 4)
     assert other.left(30)["requests"] == 3
+
+
+@pytest.mark.parametrize("limit", [Window, Bucket])
+@pytest.mark.parametrize("through", [Window, Bucket])
+def test_what_is_used_beyond_a_lowered_limit_is_not_forgiven(
+    limit: type[Window | Bucket], through: type[Window | Bucket]
+) -> None:
+    """Down from 4 to 1 and up again: all 4 are still used."""
+    old, low, high = Quota(limit(4, per=60)), Quota(through(1, per=60)), Quota(limit(4, per=60))
+    old.take((("requests", 4.0),), 0)
+    low.carry_over(old, 0)
+    high.carry_over(low, 0)
+    assert high.until((("requests", 4.0),), 0) == 60
+
+
+def test_a_broken_limiter_leaves_no_usage_to_its_successor() -> None:
+    """Infinite capacity less infinite room is nothing, and not what no number is equal to."""
+
+    class Broken:
+        capacity = nan
+
+        def until(self, amount: float, now: float) -> float:
+            raise OSError
+
+        def take(self, amount: float, now: float) -> None: ...
+
+        def refund(self, amount: float, at: float) -> None: ...
+
+        def left(self, now: float) -> float:
+            raise OSError
+
+    new = Quota(Window(1, per=60))
+    new.carry_over(Quota(Broken()), 0)
+    assert new.until(ONE_REQUEST, 0) == 0

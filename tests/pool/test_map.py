@@ -106,7 +106,7 @@ async def test_leaving_early_cancels_what_is_under_way(way: str) -> None:
     async with Pool([Probe(does=takes(1)) for _ in range(2)], debug=True) as pool:
 
         async def consume() -> None:
-            async with aclosing(pool.map(range(100), window=8)) as results:  # type: ignore[type-var]
+            async with aclosing(pool.map(range(100), window=8)) as results:
                 async for value in results:
                     if value == 3 and way == "break":
                         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Any, assert_type
@@ -88,8 +88,10 @@ async def submitting() -> None:
         assert_type(handle.history, tuple[Move, ...])
         assert_type(handle.worker, WorkerRef | None)
         assert_type(await handle.wait(1), bool)
-        assert_type(pool.map([1, 2]), AsyncIterator[str])
-        assert_type(pool.map([1], return_exceptions=True), AsyncIterator[str | BaseException])
+        assert_type(pool.map([1, 2]), AsyncGenerator[str, None])
+        assert_type(
+            pool.map([1], return_exceptions=True), AsyncGenerator[str | BaseException, None]
+        )
         async for ended in pool.as_completed([1]):
             assert_type(ended, TaskHandle[str])
         assert_type(pool.snapshot(), Snapshot)
