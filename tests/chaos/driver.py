@@ -1,6 +1,6 @@
-"""A seeded random life of a running pool, watched by an observer that trusts none of its counters.
+"""A seeded random life of a running pool, watched by a witness that trusts none of its counters.
 
-`python -m tests.chaos.driver 1234` repeats seed 1234.
+`python -m tests.chaos.driver 1234` repeats seed 1234; `1000-2000` lives a range of them.
 """
 
 from __future__ import annotations
@@ -9,406 +9,492 @@ import asyncio
 import contextlib
 import random
 import sys
+import time
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from math import inf
 from typing import Any
 
 import anyio
 
 from retrypool_async import (
-    Bounce,
-    Bucket,
-    Discard,
+    AttemptFailed,
+    FailureAction,
+    MostQuota,
     Pool,
-    Quota,
     RetryPolicy,
     RetryPoolError,
-    Snooze,
+    RoundRobin,
     TaskHandle,
-    Throttled,
-    Window,
-    Worker,
-    WorkerLost,
+    WorkerRef,
     WorkerStartFailed,
 )
-from retrypool_async.testing import run_virtual
+from retrypool_async.testing import run_virtual, settle
+from tests.chaos.witness import Budget, Job, Witness, now, quiet
+from tests.chaos.workers import KINDS, ChaosWorker, ResettingWorker, limits, limits_like
 
-STEP = 1e-6  # what may lie between a decision and the turn of the loop that shows it
-
-
-class Observer:
-    """Counts on its own, and collects what must not be."""
-
-    def __init__(self) -> None:
-        self.broken: list[str] = []
-        self.handles: list[TaskHandle[Any]] = []
-        self.settled: dict[int, int] = {}
-        self.windows: list[WatchedWindow] = []
-        self.workers: list[ChaosWorker] = []
-
-    def demand(self, holds: bool, what: str) -> None:
-        if not holds:
-            self.broken.append(f"at {asyncio.get_running_loop().time():.6f}: {what}")
-
-    def watch(self, handle: TaskHandle[Any]) -> None:
-        self.handles.append(handle)
-        self.settled[handle.id] = 0
-
-        def count(ended: TaskHandle[Any]) -> None:
-            self.settled[ended.id] += 1
-
-        handle.add_done_callback(count)
-
-
-class WatchedWindow:
-    """A strict window, and the real starts that were charged to it."""
-
-    def __init__(self, limit: int, per: float) -> None:
-        self.limit, self.per = limit, per
-        self.quota = Quota(Window(limit, per=per))
-        self.starts: list[float] = []
-
-    def exceeded(self) -> bool:
-        starts = self.starts
-        return any(
-            later - earlier < self.per - 1e-8  # the virtual loop itself steps by 1e-9
-            for earlier, later in zip(starts, starts[self.limit :], strict=False)
-        )
-
-
-class ChaosWorker(Worker[str, str]):
-    """Does what the data says, and watches over its own exclusivity."""
-
-    def __init__(self, name: str, observer: Observer, rng: random.Random) -> None:
-        self.name = name
-        self.observer, self.rng = observer, rng
-        self.windows: list[WatchedWindow] = []
-        self.is_open = False
-        self.busy = 0
-        self.dirty = False  # an attempt was cut off and nothing has been reset since
-        self.starts_fail = self.stops_fail = self.resets_fail = False
-        self.forbidden_until = 0.0
-        self.paused = False
-        observer.workers.append(self)
-
-    async def on_start(self) -> None:
-        self.observer.demand(not self.is_open, f"{self.name} opened twice")
-        await asyncio.sleep(self.rng.choice([0, 0, 0.5]))
-        if self.starts_fail and self.rng.random() < 0.5:
-            raise OSError("cannot open")
-        self.is_open = True
-        self.dirty = False
-
-    async def on_stop(self) -> None:
-        self.observer.demand(self.is_open, f"{self.name} closed, but was not open")
-        self.is_open = False
-        await asyncio.sleep(self.rng.choice([0, 0, 0.3]))
-        if self.stops_fail and self.rng.random() < 0.5:
-            raise OSError("cannot close")
-
-    async def run(self, data: str, /) -> str:
-        loop = asyncio.get_running_loop()
-        watch = self.observer.demand
-        watch(self.busy == 0, f"{self.name} runs two attempts at once")
-        watch(self.is_open, f"{self.name} is used while closed")
-        watch(not self.dirty, f"{self.name} is used without a reset after a cut-off")
-        watch(not self.paused, f"{self.name} starts while paused")
-        watch(loop.time() >= self.forbidden_until - 1e-9, f"{self.name} starts while cooling")
-        for window in self.windows:
-            window.starts.append(loop.time())
-            watch(not window.exceeded(), f"{self.name} exceeds its window")
-        self.busy += 1
-        try:
-            return await self._do(data)
-        except asyncio.CancelledError:
-            if data not in ("cancelled", "cancels itself"):
-                self.dirty = True
-            raise
-        finally:
-            self.busy -= 1
-
-    async def _do(self, kind: str) -> str:
-        rng = self.rng
-        if kind == "sleep":
-            await asyncio.sleep(rng.choice([0, 0.1, 1, 3]))
-        elif kind == "hang":
-            await asyncio.sleep(1000)
-        elif kind == "raise":
-            await asyncio.sleep(rng.choice([0, 0.5]))
-            raise ValueError(kind)
-        elif kind == "sometimes":
-            if rng.random() < 0.5:
-                raise ValueError(kind)
-        elif kind == "throttled":
-            if rng.random() < 0.7:
-                seconds = rng.choice([0.5, 2, 5])
-                self.forbidden_until = max(
-                    self.forbidden_until, asyncio.get_running_loop().time() + seconds
-                )
-                raise Throttled(seconds)
-        elif kind == "throttled blindly":
-            if rng.random() < 0.7:
-                raise Throttled
-        elif kind == "lost":
-            if rng.random() < 0.5:
-                raise WorkerLost
-        elif kind == "lost for good":
-            if rng.random() < 0.3:
-                raise WorkerLost(rebuild=False)
-        elif kind == "snooze":
-            if rng.random() < 0.5:
-                raise Snooze(rng.choice([0, 1]))
-        elif kind == "bounce":
-            if rng.random() < 0.5:
-                raise Bounce
-        elif kind == "discard":
-            raise Discard("useless")
-        elif kind == "swallows":
-            try:
-                await asyncio.sleep(5)
-            except asyncio.CancelledError:
-                await asyncio.sleep(rng.choice([0, 1, 8]))
-        elif kind == "cleans up":
-            try:
-                await asyncio.sleep(5)
-            finally:
-                await asyncio.sleep(rng.choice([0, 1, 8]))
-        elif kind == "cancelled":
-            raise asyncio.CancelledError
-        elif kind == "cancels itself":
-            task = asyncio.current_task()
-            assert task is not None
-            task.cancel()
-            if rng.random() < 0.5:
-                await asyncio.sleep(0)
-        elif kind == "interrupts":
-            raise KeyboardInterrupt
-        return kind
-
-
-KINDS = (
-    ["return"] * 4
-    + ["sleep"] * 6
-    + ["sometimes"] * 3
-    + [
-        "hang",
-        "raise",
-        "throttled",
-        "throttled blindly",
-        "lost",
-        "lost for good",
-        "snooze",
-        "bounce",
-        "discard",
-        "swallows",
-        "cleans up",
-        "cancelled",
-        "cancels itself",
-        "interrupts",
-    ]
-)
+STOP_GRACE, STOP_TIMEOUT, START_TIMEOUT = 2.0, 4.0, 5.0
+ENDINGS = ("drain", "running", "cancel", "timed", "closer cancelled", "twice", "loop ends")
 
 
 class Life:
     """One random life of one pool."""
 
-    def __init__(self, seed: int) -> None:
-        self.rng = random.Random(seed)
-        self.observer = Observer()
-        self.names = 0
-        rng = self.rng
-        self.shared = WatchedWindow(rng.randint(1, 4), rng.choice([1, 3]))
-        self.pool_wide = WatchedWindow(rng.randint(3, 9), rng.choice([1, 2]))
-        self.use_pool_wide = rng.random() < 0.3
-        self.pool: Pool[str, str] = Pool(
-            [self.worker() for _ in range(rng.randint(1, 4))],
-            retry=rng.choice(
-                [
-                    RetryPolicy.fixed(rng.choice([0, 1]), attempts=rng.randint(1, 4)),
-                    RetryPolicy.exponential(0.5, max=4),
-                ]
-            ),
-            quota=self.pool_wide.quota if self.use_pool_wide else None,
-            bounce=rng.random() < 0.3,
+    def __init__(self, seed: int, *, debug: bool = True) -> None:
+        rng = self.rng = random.Random(seed)
+        self.witness = Witness(grace=STOP_GRACE, throttle_cooldown=1.0)
+        self.ending = rng.choice(ENDINGS)
+        self.workers_made = self.jobs_made = 0
+        self.shared = Budget(limits(rng))
+        self.pool_wide = Budget(limits(rng)) if rng.random() < 0.2 else None
+        self.witness.concurrency = rng.choice([None, None, None, None, 1, 2])
+        self.bounce = rng.random() < 0.2
+        #: Calls in the background, each with the job whose end it awaits, if any.
+        self.calls: dict[asyncio.Task[None], Job | None] = {}
+        self.pool: Pool[Job, object] = Pool(
+            [self.make_worker() for _ in range(rng.randint(2, 6))],
+            strategy=rng.choice([None, None, RoundRobin(), MostQuota()]),
+            retry=self.make_policy(),
+            quota=None if self.pool_wide is None else self.pool_wide.quota,
+            bounce=self.bounce,
             no_workers=rng.choice(["raise", "wait", "dead", 3.0]),
-            concurrency=rng.choice([None, None, None, 1, 2]),
-            max_queue=rng.choice([None, None, 5]),
-            stop_grace=2,
-            stop_timeout=4,
-            start_timeout=5,
-            max_throttles=5,
-            max_snoozes=5,
+            concurrency=self.witness.concurrency,
+            max_queue=rng.choice([None, None, 0, 4]),
+            stop_grace=STOP_GRACE,
+            stop_timeout=STOP_TIMEOUT,
+            start_timeout=START_TIMEOUT,
+            max_throttles=6,
+            max_snoozes=6,
             rng=random.Random(seed),
-            debug=True,
+            debug=debug,
         )
-        self.awaiters: list[asyncio.Task[None]] = []
+        if rng.random() < 0.2:
+            self.pool.hooks.on_failure = self.decide
+            self.witness.attempts = None
+        self.operations: list[tuple[float, Callable[[], Any]]] = [
+            (40, self.submit),
+            (18, self.advance),
+            (6, self.cancel_a_call),
+            (5, self.cancel_a_job),
+            (3, self.enqueue),
+            (2, self.map),
+            (5, self.pause),
+            (7, self.resume),
+            (3, self.cool),
+            (2, self.stop_cooling),
+            (3, self.set_quota),
+            (3, self.add),
+            (3, self.remove),
+            (2, self.strike),
+        ]
 
-    def worker(self) -> ChaosWorker:
+    # -- what it is made of --------------------------------------------------------------------
+
+    def make_policy(self) -> RetryPolicy:
+        witness, rng = self.witness, self.rng
+        if rng.random() < 0.5:
+            return RetryPolicy(wait=witness.waits)
+        witness.delay, witness.attempts = rng.choice([0.0, 1.0]), rng.randint(1, 4)
+        return RetryPolicy.fixed(witness.delay, attempts=witness.attempts)
+
+    def decide(self, failed: AttemptFailed) -> FailureAction | None:
+        """The failure hook."""
+        job: Job = failed.task.data
+        action: FailureAction | None = self.rng.choice([None, None, *FailureAction])
+        if action is FailureAction.FORCE_RETRY:
+            job.due = None
+        job.dropped = action is FailureAction.DROP
+        return action
+
+    def make_worker(self) -> ChaosWorker:
         rng = self.rng
-        self.names += 1
-        worker = ChaosWorker(f"w{self.names}", self.observer, rng)
-        worker.starts_fail, worker.stops_fail = rng.random() < 0.1, rng.random() < 0.1
-        kind = rng.random()
-        if kind < 0.3:
-            window = WatchedWindow(rng.randint(1, 3), rng.choice([1, 4]))
-            worker.windows.append(window)
-            worker.quota = window.quota
-        elif kind < 0.5:
-            worker.windows.append(self.shared)
-            worker.quota = self.shared.quota
-        elif kind < 0.6:
-            worker.quota = Quota(Bucket(rng.randint(1, 5), per=2))
-        if self.use_pool_wide:
-            worker.windows.append(self.pool_wide)
+        self.workers_made += 1
+        kind = rng.choice([ChaosWorker, ChaosWorker, ResettingWorker])
+        worker = kind(
+            f"w{self.workers_made}", self.witness, rng, self.submit, lambda: self.pool.close()
+        )
+        choice = rng.random()
+        if choice < 0.35:
+            worker.budgets.append(Budget(limits(rng)))
+        elif choice < 0.6:
+            worker.budgets.append(self.shared)
+        if worker.budgets:
+            worker.quota = worker.budgets[0].quota
+        if self.pool_wide is not None:
+            worker.budgets.append(self.pool_wide)
         worker.tags = rng.choice([(), ("a",), ("a", "b")])
-        worker.max_tasks = rng.choice([None, None, 3])
+        worker.max_tasks = rng.choice([None, None, None, 3])
         return worker
 
-    def submit(self) -> None:
+    def make_job(self) -> Job:
         rng = self.rng
-        options: dict[str, Any] = {}
-        if rng.random() < 0.2:
-            options["priority"] = rng.choice([1, 2, -1])
-        if rng.random() < 0.1:
-            options["aging"] = 2
-        if rng.random() < 0.2:
-            options["require"] = rng.choice(["a", "b", ("a", "b")])
-        if rng.random() < 0.1 and self.pool.workers():
-            options["worker"] = rng.choice(self.pool.workers())
-        for name in ("bounce", "immediate", "detach"):
-            if rng.random() < 0.15:
-                options[name] = True
-        if rng.random() < 0.2:
-            options["attempt_timeout"] = rng.choice([0.5, 1, 3])
-        if rng.random() < 0.2:
-            options["timeout"] = rng.choice([0, 1, 4, 10])
-        if rng.random() < 0.15:
-            options["queue_timeout"] = rng.choice([0, 0.5, 2])
+        self.jobs_made += 1
+        job = Job(self.jobs_made, rng.choice(KINDS))
+        options = job.options
+
+        def perhaps(share: float, name: str, *values: Any) -> None:
+            if rng.random() < share:
+                options[name] = rng.choice(values)
+
+        perhaps(0.2, "priority", 1, 2, -1)
+        perhaps(0.1, "aging", 1, 3)
+        perhaps(0.2, "require", "a", "b", ("a", "b"))
+        perhaps(0.15, "bounce", True)
+        job.bounces = self.bounce or "bounce" in options
+        perhaps(0.15, "immediate", True)
+        perhaps(0.2, "detach", True)
+        perhaps(0.1, "wait_for_worker", True)
+        perhaps(0.2, "attempt_timeout", 0, 0.5, 1, 3)
+        perhaps(0.2, "timeout", 0, 1, 4, 10)
+        perhaps(0.15, "queue_timeout", 0, 0.5, 2)
+        if rng.random() < 0.25:
+            job.cost = {"requests": rng.choice([0.0, 1.0, 2.0, 3.0])}
+            if rng.random() < 0.5:
+                job.cost["tokens"] = rng.choice([1.0, 3.0, 5.0])
+            options["cost"] = dict(job.cost)
+        refs = self.pool.workers()
+        if refs and rng.random() < 0.1:
+            ref = rng.choice(refs)
+            options["worker"], job.pin = ref, self.worker_of(ref)
+        return job
+
+    def worker_of(self, ref: WorkerRef) -> ChaosWorker:
+        return next(worker for worker in self.witness.workers if worker.name == ref.name)
+
+    def some_worker(self) -> tuple[WorkerRef, ChaosWorker] | None:
+        refs = self.pool.workers()
+        if not refs:
+            return None
+        ref = self.rng.choice(refs)
+        return ref, self.worker_of(ref)
+
+    # -- callers -------------------------------------------------------------------------------
+
+    def submit(self) -> None:
+        job = self.make_job()
         try:
-            handle = self.pool.submit(rng.choice(KINDS), **options)
+            handle = self.pool.submit(job, **job.options)
         except (RetryPoolError, ValueError):
             return
-        self.observer.watch(handle)
-        if rng.random() < 0.5:
-            self.awaiters.append(asyncio.create_task(self._await(handle, rng.random())))
+        self.witness.accepted(handle)
+        for _ in range(self.rng.choice([0, 1, 1, 2])):
+            self.in_background(lambda: self.hear_of(job, handle), job)
 
-    async def _await(self, handle: TaskHandle[str], how: float) -> None:
+    async def hear_of(self, job: Job, handle: TaskHandle[object]) -> None:
+        """Wait for a job in some way, and perhaps give up."""
+        rng = self.rng
+        how = rng.random()
+        if how < 0.2:
+            await handle.wait(rng.choice([None, 0, 1]))
+        elif how < 0.4:
+            job.may_be_cancelled = "detach" not in job.options
+            with anyio.move_on_after(rng.choice([0, 1, 3])):
+                await self.result_of(job, handle)
+        else:
+            await self.result_of(job, handle)
+
+    async def result_of(self, job: Job, handle: TaskHandle[object]) -> None:
+        value, error = None, None
         try:
-            if how < 0.3:
-                with anyio.move_on_after(self.rng.choice([0, 1, 3])):
-                    await handle
-            elif how < 0.5:
-                await handle.wait(self.rng.choice([None, 1]))
-            else:
-                await handle
-        except (Exception, KeyboardInterrupt, asyncio.CancelledError):
-            pass
+            value = await handle
+        except asyncio.CancelledError:
+            raise
+        except BaseException as raised:
+            error = raised
+        heard = job.ends == 1 and value is job.value and error is job.error
+        self.witness.demand(heard, f"a caller hears {value or error!r} of {job}")
 
-    def record(self, ref: Any) -> ChaosWorker:
-        return next(w for w in self.observer.workers if w.name == ref.name)
+    def enqueue(self) -> None:
+        job = self.make_job()
 
-    async def operate(self) -> None:
-        rng, pool = self.rng, self.pool
-        refs = pool.workers()
-        choice = rng.random()
-        if choice < 0.5 or not refs:
-            self.submit()
-        elif choice < 0.65:
-            await asyncio.sleep(rng.choice([0, 0, 0.1, 0.5, 1, 3]))
-        elif choice < 0.7 and self.awaiters:
-            rng.choice(self.awaiters).cancel()
-        elif choice < 0.76 and self.observer.handles:
-            rng.choice(self.observer.handles).cancel()
-        elif choice < 0.8:
-            ref = rng.choice(refs)
-            pool.pause(ref)
-            self.record(ref).paused = True
-        elif choice < 0.86:
-            ref = rng.choice(refs)
-            self.record(ref).paused = False
-            pool.resume(ref)
-        elif choice < 0.88:
-            pool.pause(until=rng.choice([0.5, 2]))
-        elif choice < 0.91:
-            ref, seconds = rng.choice(refs), rng.choice([0.5, 2])
-            worker = self.record(ref)
-            now = asyncio.get_running_loop().time()
-            worker.forbidden_until = max(worker.forbidden_until, now + seconds)
-            pool.cooldown(ref, seconds)
-        elif choice < 0.95:
-            limit = rng.choice([None, 1])
-            ref, force = rng.choice(refs), rng.random() < 0.5
-            self.in_background(lambda: pool.remove(ref, force=force, timeout=limit))
+        async def call() -> None:
+            handle = await self.pool.enqueue(job, on_queued=self.witness.accepted, **job.options)
+            await self.result_of(job, handle)
+
+        self.in_background(call, job)
+
+    def map(self) -> None:
+        jobs = [Job(-n, "sleeps", may_be_cancelled=True) for n in range(self.rng.randint(1, 6))]
+        window, ordered = self.rng.choice([None, 1, 3]), self.rng.random() < 0.5
+        take = self.rng.choice([2, 9])
+
+        async def call() -> None:
+            results = self.pool.map(
+                jobs,
+                window=window,
+                ordered=ordered,
+                return_exceptions=True,
+                on_queued=self.witness.accepted,
+            )
+            async with aclosing(results) as stream:
+                seen = 0
+                async for result in stream:
+                    job = jobs[seen]
+                    seen += 1
+                    if ordered and not isinstance(result, BaseException):
+                        self.witness.demand(result is job.value, f"map mixes up {job}")
+                    if seen == take:
+                        break
+
+        self.in_background(call)
+
+    def in_background(self, call: Callable[[], Awaitable[object]], job: Job | None = None) -> None:
+        async def quietly() -> None:
+            with contextlib.suppress(RetryPoolError, ValueError):
+                await call()
+
+        self.calls[asyncio.create_task(quietly())] = job
+
+    def cancel_a_call(self) -> None:
+        calls = [call for call in self.calls if not call.done()]
+        if not calls:
+            return
+        call = self.rng.choice(calls)
+        job = self.calls[call]
+        if job is not None and "detach" not in job.options:
+            job.may_be_cancelled = True
+        self.after_turns(self.rng.choice([0, 0, 1, 2, 3, 5, 8]), call.cancel)
+
+    def after_turns(self, turns: int, action: Callable[[], object]) -> None:
+        if turns:
+            asyncio.get_running_loop().call_soon(self.after_turns, turns - 1, action)
         else:
-            worker, wait = self.worker(), rng.random() < 0.5
-            self.in_background(lambda: pool.add(worker, wait=wait))
+            action()
 
-    def in_background(self, call: Callable[[], Awaitable[object]]) -> None:
-        self.awaiters.append(asyncio.create_task(self._quietly(call)))
+    def cancel_a_job(self) -> None:
+        jobs = [job for job in self.witness.jobs if not job.ends]
+        if not jobs:
+            return
+        job = self.rng.choice(jobs)
 
-    async def _quietly(self, call: Callable[[], Awaitable[object]]) -> None:
-        with contextlib.suppress(RetryPoolError, asyncio.CancelledError):
-            await call()
+        def cancel() -> None:
+            assert job.handle is not None
+            job.may_be_cancelled = True
+            if job.handle.cancel():
+                job.cancelled_at = min(job.cancelled_at, now())
 
-    async def end(self) -> None:
-        rng, pool = self.rng, self.pool
-        for worker in self.observer.workers:
-            worker.paused = False
-        for ref in pool.workers():
-            pool.resume(ref)
-        pool.resume()
-        way = rng.choice(["drain", "running", "cancel", "timed", "closer cancelled"])
-        if way == "timed":
-            await pool.close(timeout=rng.choice([0, 1, 5]))
-        elif way == "closer cancelled":
-            closer = asyncio.create_task(pool.close("drain", timeout=20))
-            await asyncio.sleep(rng.choice([0, 1]))
-            closer.cancel()
-            await asyncio.wait([closer])
-            await pool.close("cancel")
-        elif way == "drain":
-            await pool.close("drain", timeout=200)
+        self.after_turns(self.rng.choice([0, 0, 1, 3]), cancel)
+
+    # -- operators -----------------------------------------------------------------------------
+
+    async def advance(self) -> None:
+        await asyncio.sleep(self.rng.choice([0, 0, 0.1, 0.5, 1, 1, 3]))
+        if self.rng.random() < 0.8:
+            await settle()
+            await settle()  # a timer that is due within the resolution of the clock may be left
+            self.witness.look(self.pool)
+
+    def pause(self) -> None:
+        rng, chosen = self.rng, self.some_worker()
+        until = rng.choice([None, 0, 0.5, 2])
+        paused_until = inf if until is None else now() + until
+        self.witness.staff_changes()
+        if chosen is None or rng.random() < 0.2:
+            self.pool.pause(until=until)
+            self.witness.paused_until = paused_until
         else:
-            await pool.close(way, timeout=200)  # type: ignore[arg-type]
+            ref, worker = chosen
+            self.pool.pause(ref, until=until)
+            worker.paused_until = paused_until
+            if rng.random() < 0.3:
+                self.in_background(lambda: self.pool.paused(ref))
+
+    def resume(self) -> None:
+        rng, chosen = self.rng, self.some_worker()
+        self.witness.staff_changes()
+        if chosen is None or rng.random() < 0.4:
+            self.pool.resume()
+            self.witness.paused_until = 0.0
+        else:
+            ref, worker = chosen
+            worker.paused_until = 0.0
+            self.pool.resume(ref)
+
+    def cool(self) -> None:
+        chosen, seconds = self.some_worker(), self.rng.choice([0, 0.5, 2])
+        if chosen is not None:
+            ref, worker = chosen
+            worker.cools_until = max(worker.cools_until, now() + seconds)
+            worker.has_cooled_by = max(worker.has_cooled_by, now() + seconds)
+            self.pool.cooldown(ref, seconds)
+
+    def stop_cooling(self) -> None:
+        chosen = self.some_worker()
+        if chosen is not None:
+            ref, worker = chosen
+            worker.cools_until = worker.has_cooled_by = 0.0
+            worker.misses, worker.misses_known = 0, True
+            self.pool.clear_cooldown(ref)
+
+    def set_quota(self) -> None:
+        chosen = self.some_worker()
+        if chosen is None:
+            return
+        ref, worker = chosen
+        common = [] if self.pool_wide is None else [self.pool_wide]
+        old = next((budget for budget in worker.budgets if budget not in common), None)
+        if old is None:
+            new = Budget(limits(self.rng))
+        else:
+            new = old.replaced_by(limits_like(old.limits, self.rng), now())
+        self.witness.staff_changes()
+        for other in map(self.worker_of, self.pool.workers()):
+            if other is worker or (old is not None and old in other.budgets):
+                other.budgets = [new, *common]
+        self.pool.set_quota(ref, new.quota)
+
+    def add(self) -> None:
+        worker, wait = self.make_worker(), self.rng.random() < 0.5
+        self.witness.staff_changes()
+
+        async def call() -> None:
+            try:
+                await self.pool.add(worker, wait=wait)
+            except (asyncio.CancelledError, WorkerStartFailed):
+                worker.leaving = True
+                raise
+
+        self.in_background(call)
+
+    def remove(self) -> None:
+        chosen = self.some_worker()
+        if chosen is None:
+            return
+        ref, worker = chosen
+        force, timeout = self.rng.random() < 0.5, self.rng.choice([None, 0, 1])
+
+        async def call() -> None:
+            worker.leaving = True
+            self.witness.staff_changes()
+            if timeout is not None and worker.last_run is not None:
+                run = worker.last_run
+                run.cut_off_at = min(run.cut_off_at, now() + timeout)
+            await self.pool.remove(ref, force=force, timeout=timeout)
+
+        self.in_background(call)
+
+    def strike(self) -> None:
+        """Somebody cancels the task that drives a worker, past the pool."""
+        chosen = self.some_worker()
+        if chosen is None:
+            return
+        ref, worker = chosen
+        for task in asyncio.all_tasks():
+            if task.get_name() == f"retrypool worker {ref.id}":
+                if worker.last_run is not None:
+                    worker.last_run.cancels_itself = True
+                task.cancel()
+
+    # -- the end -------------------------------------------------------------------------------
+
+    async def close(self) -> None:
+        rng, pool, witness = self.rng, self.pool, self.witness
+        witness.closing = True
+        if self.ending in ("drain", "running"):
+            pool.resume()
+            witness.paused_until = 0.0
+            for ref in pool.workers():
+                self.worker_of(ref).paused_until = 0.0
+                pool.resume(ref)
+            timeout: float | None = 4000
+            mode: Any = self.ending
+        elif self.ending == "timed":
+            timeout = rng.choice([0, 1, 5])
+            mode = rng.choice(["drain", "running", "cancel"])
+        else:
+            timeout = rng.choice([None, 20])
+            if self.ending != "cancel":
+                first = asyncio.create_task(pool.close("drain", 20))
+                await asyncio.sleep(rng.choice([0, 1]))
+                if self.ending == "closer cancelled":
+                    first.cancel()
+                    await asyncio.wait([first])
+                else:
+                    self.in_background(lambda: first)
+            mode = "cancel"
+        began = now()
+        report = await pool.close(mode, timeout)
+        witness.closed = True
+        took = now() - began
+        longest = STOP_GRACE + STOP_TIMEOUT + STOP_GRACE if timeout is None else timeout
+        witness.demand(took <= longest + 1e-6, f"the close took {took} s, not {longest}")
+        listed = [entry.id for entry in report.unfinished]
+        for job in witness.jobs:
+            assert job.handle is not None
+            witness.demand(job.ends == 1, f"{job} is pending after the close")
+            if job.outcome == "cancelled" and isinstance(job.error, RetryPoolError):
+                times = listed.count(job.handle.id)
+                witness.demand(times == 1, f"{job} is {times} times in the report")
+            elif job.outcome == "succeeded":
+                witness.demand(job.handle.id not in listed, f"{job} is reported, but succeeded")
 
     async def live(self) -> None:
-        with contextlib.suppress(WorkerStartFailed):
+        with contextlib.suppress(RetryPoolError):
             await self.pool.start()
-        for _ in range(self.rng.randint(20, 50)):
-            await self.operate()
-        await self.end()
-        for awaiter in self.awaiters:
-            awaiter.cancel()
-        if self.awaiters:
-            await asyncio.wait(self.awaiters)
+        weights = [weight for weight, _ in self.operations]
+        actions = [action for _, action in self.operations]
+        for action in self.rng.choices(actions, weights, k=self.rng.randint(20, 60)):
+            done = action()
+            if done is not None:
+                await done
+        if self.ending == "loop ends":
+            self.witness.closing = True
+            asyncio.get_running_loop().set_exception_handler(self.witness.loop_reports)
+            return
+        await self.close()
         await asyncio.sleep(100)  # what was stuck at the close unwinds by itself
-        self.judge()
+        await settle()
+        self.witness.look(self.pool)
+        for call in self.calls:
+            self.witness.demand(call.done(), f"{call} still waits when all is over")
+            call.cancel()
+        if self.calls:
+            await asyncio.wait(self.calls)
+            for call in self.calls:
+                if not call.cancelled():
+                    call.result()
 
-    def judge(self) -> None:
-        observer = self.observer
-        for handle in observer.handles:
-            observer.demand(handle.done(), f"{handle!r} is pending after the close")
-            times = observer.settled[handle.id]
-            observer.demand(times == 1, f"{handle!r} settled {times} times")
-        for worker in observer.workers:
-            observer.demand(not worker.is_open, f"{worker.name} was never closed")
-            observer.demand(worker.busy == 0, f"{worker.name} is still running")
 
+def live(seed: int, *, debug: bool = True) -> Life:
+    """Live one life; raise when the witness has seen what must not be.
 
-def live(seed: int) -> None:
-    """Live one life; raise when the observer has seen what must not be."""
-    life = Life(seed)
-    repeat = f"repeat with: python -m tests.chaos.driver {seed}"
+    With `debug` the pool recounts its books as well, after every step.
+    """
+    life = Life(seed, debug=debug)
+    witness = life.witness
     try:
-        run_virtual(life.live(), seed=seed)
-    except Exception as error:
+        with quiet():
+            run_virtual(life.live, seed=seed, leaks=life.ending != "loop ends")
+        witness.judge()
+    except (Exception, asyncio.CancelledError) as error:
+        witness.broken.append(f"{type(error).__name__}: {error}")
+        failure: BaseException | None = error
+    else:
+        failure = None
+    if witness.broken:
+        listing = "\n".join(witness.broken[:5])
         raise AssertionError(
-            f"seed {seed}: {error}; {life.observer.broken[:3]}; {repeat}"
-        ) from error
-    if life.observer.broken:
-        listing = "\n".join(life.observer.broken[:5])
-        raise AssertionError(f"seed {seed}:\n{listing}\n{repeat}")
+            f"seed {seed} ({life.ending}):\n{listing}\nrepeat: python -m tests.chaos.driver {seed}"
+        ) from failure
+    return life
+
+
+def main(arguments: list[str]) -> int:
+    failures = lived = 0
+    began = time.perf_counter()
+    for argument in arguments:
+        first, _, last = argument.partition("-")
+        for seed in range(int(first), int(last or first) + 1):
+            lived += 1
+            try:
+                live(seed)
+            except AssertionError as error:
+                failures += 1
+                print(error, end="\n\n")
+    seconds = time.perf_counter() - began
+    print(f"{lived} lives, {failures} failed, {lived / seconds:.0f} a second")
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":
-    for argument in sys.argv[1:]:
-        live(int(argument))
+    sys.exit(main(sys.argv[1:]))
