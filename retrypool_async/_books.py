@@ -122,8 +122,12 @@ class Books:
             self._settle(task, TaskState.DEAD, EndReason.COST, refusal, now)
         elif patience == "raise" or patience == "dead":
             self._settle(task, TaskState.DEAD, EndReason.NO_WORKERS, refusal, now)
-        elif patience != "wait":
-            self.agenda.add(now + patience, Due.START_BY, task)
+        else:
+            lane = self.ready.routes[route_key(task)].lanes[task.cost]
+            if lane.refused_since is None:
+                lane.refused_since = now
+            if patience != "wait":
+                self.agenda.add(now + patience, Due.START_BY, task)
 
     def _settle(
         self,

@@ -77,7 +77,9 @@ class Dispatch(Books):
             self._set_mask(route)
             for lane in list(route.lanes.values()):
                 refusal = self._refusal(route.key, lane.cost)
-                if refusal is not None:
+                if refusal is None:
+                    lane.refused_since = None
+                else:
                     for task in list(lane):
                         self._be_patient(task, refusal, now)
         self._plan(now)

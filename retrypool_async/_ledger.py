@@ -331,13 +331,22 @@ class Ledger(Intake):
                 self.resume(whom, now)
 
     def _lose_patience(self, task: Task, now: float) -> None:
-        refusal = self._refusal(route_key(task), task.cost)
+        """A task has waited for its first start, or without workers, as long as it may."""
         limit = task.options.queue_timeout
         if limit is not None and task.run_count == 0 and now >= task.submitted_at + limit:
             self._end_waiting(task, now)
             self._plan(now)
-        elif refusal is not None and not self.ending:
-            self._settle(task, TaskState.DEAD, EndReason.NO_WORKERS, refusal, now)
+            return
+        patience = self._patience(task)
+        refused_since = self.ready.routes[route_key(task)].lanes[task.cost].refused_since
+        if isinstance(patience, str) or refused_since is None or self.ending:
+            return
+        end = max(refused_since, task.queued_at) + patience
+        if now < end:  # somebody came since, and left
+            self.agenda.add(end, Due.START_BY, task)
+            return
+        refusal = self._refusal(route_key(task), task.cost)
+        self._settle(task, TaskState.DEAD, EndReason.NO_WORKERS, refusal, now)
 
     def check(self) -> None:
         """Assert that the books balance.

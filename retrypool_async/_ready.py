@@ -116,7 +116,7 @@ SPARE_LANES = 16
 class Lane:
     """The ready tasks of one route and one cost."""
 
-    __slots__ = ("cost", "dead", "fifo", "heap", "listed", "route")
+    __slots__ = ("cost", "dead", "fifo", "heap", "listed", "refused_since", "route")
 
     def __init__(self, route: Route, cost: Cost) -> None:
         self.route = route
@@ -127,6 +127,8 @@ class Lane:
         self.heap: list[tuple[Key, Task]] = []
         #: Tasks in here that have ended, at most: they are skipped, and swept when they pile up.
         self.dead = 0
+        #: Since when no worker present could ever run its tasks; None while one could.
+        self.refused_since: float | None = None
 
     def push(self, task: Task) -> Key | None:
         """Add a task. Return its key if it may have become the head, None if it is behind."""
