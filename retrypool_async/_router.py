@@ -115,7 +115,8 @@ class Search:
         #: Ids of the quotas that are held, and the workers found to have one of them.
         self.held: set[int] = set()
         self.closed = 0
-        #: Seconds until the first waiting task could start; None when only a free worker helps.
+        #: Seconds until a quota that is held has room for its task, which starts then, or goes on
+        #: waiting for others and gives this one free; None when only a free worker helps.
         self.wait: float | None = None
 
     def find(
@@ -146,10 +147,13 @@ class Search:
         if fitting:
             return self._choose(fitting, now)
         if soonest is not None:
-            held.update(id(q) for q in soonest.quotas if q.until(cost, now) > 0.0)
             self.closed |= soonest.bit
-            if self.wait is None or shortest < self.wait:
-                self.wait = shortest
+            for quota in soonest.quotas:
+                wait = quota.until(cost, now)
+                if wait > 0.0:
+                    held.add(id(quota))
+                    if self.wait is None or wait < self.wait:
+                        self.wait = wait
         return None
 
     def _choose(self, fitting: list[WorkerRecord], now: float) -> WorkerRecord:
