@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import inf, nextafter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ._agenda import Due
 from ._books import BUSY, IDLE, PROMISED, QUEUED, RESERVED, Books, Effect, is_usual, route_key
@@ -208,12 +208,13 @@ class Dispatch(Books):
         *,
         front: bool = False,
         keep_place: bool = False,
+        run: tuple[Any, ...] | None = None,
     ) -> None:
         key = route_key(task)
         if key.tried and not self._has_untried(key, task.cost):
             task.tried = 0
             key = route_key(task)
-        self._moved(task, QUEUED, reason, now)
+        self._moved(task, QUEUED, reason, now, run)
         task.queued_at = now
         task.blocked_at = None
         if front:
@@ -231,7 +232,6 @@ class Dispatch(Books):
                 self._be_patient(task, refusal, now)
 
     def _fall_due(self, task: Task, now: float) -> None:
-        task.leave_straight_path(self.settings.history_limit, now)
         self.scheduled -= 1
         self._requeue(task, "due", now)
         if task.state is QUEUED and self.roster.free:
@@ -243,7 +243,6 @@ class Dispatch(Books):
         """Take back a task that was promised to a worker and has not started."""
         task = record.task
         assert task is not None
-        task.leave_straight_path(self.settings.history_limit, now)
         self._unhold(record, task)
         self._refund(task)
         self._moved(task, QUEUED, reason, now)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from asyncio import _get_running_loop  # pyright: ignore[reportPrivateUsage]
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("retrypool_async")
 
+#: What tasks share whose submitters have set nothing: attempts and hooks run in copies of it.
+NO_VARIABLES = Context()
+
 
 class Engine(Pulse):
     """Makes things happen, for one run of one pool on one event loop."""
@@ -54,7 +57,9 @@ class Engine(Pulse):
         now = self._time()
         if now < self._not_before:
             now = self._not_before
-        task: TaskHandle[Any] = TaskHandle(self, data, options, cost, copy_context(), now)
+        task: TaskHandle[Any] = TaskHandle(
+            self, data, options, cost, copy_context() or NO_VARIABLES, now
+        )
         if origin is not None:
             task.origin = origin
         if options.on_done is not None:

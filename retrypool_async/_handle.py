@@ -6,8 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from ._attempt import Attempt
+from ._past import Move, Times, keep_ends
 from ._states import FINAL_STATES, TaskState
-from ._task import Move, Task, Times, keep_ends
+from ._task import Task
 from ._time import optional_seconds
 
 if TYPE_CHECKING:

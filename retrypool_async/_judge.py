@@ -17,9 +17,9 @@ from ._errors import (
     WorkerLossLimit,
 )
 from ._hooks import AttemptFailed, Hooks
+from ._past import Past
 from ._ruling import Again, Ending, Ruling
 from ._states import AttemptOutcome, EndReason, FailureAction, TaskState
-from ._task import Past
 from ._verdict import Discard, Snooze, Throttled, Verdict, WorkerLost, usable
 
 if TYPE_CHECKING:

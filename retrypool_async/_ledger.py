@@ -28,10 +28,11 @@ from ._books import (
     route_key,
 )
 from ._intake import Intake, own_copy
+from ._past import Past
 from ._roster import WorkerRecord
 from ._ruling import Again, Ending, Ruling
 from ._states import AttemptOutcome, EndReason, Stop, TaskState, WorkerState
-from ._task import ONE_REQUEST, Task, keep_ends
+from ._task import ONE_REQUEST, Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,32 +106,27 @@ class Ledger(Intake):
         `cut_off` means that its code still runs: the worker is out of use until that has unwound.
         Returns the next task reserved for this worker.
         """
-        limit = self.settings.history_limit
         error = ruling.error
-        past = task.leave_straight_path(limit, now)
+        past = task.past
+        if past is None:
+            past = task.past = Past()
         if past.first_start is None:
             past.first_start = task.started_at
-        past.runs.append(
-            (
-                task.run_count,
-                record.name,
-                task.started_at,
-                now,
-                ruling.outcome,
-                error,
-                ruling.counted,
-                () if error is None else trace_of(error.__traceback__),
-                self.settings.secrets,
-            )
+        trace = () if error is None else trace_of(error.__traceback__)
+        run = (
+            task.run_count,
+            ruling.outcome,
+            error,
+            ruling.counted,
+            trace,
+            self.settings.secrets,
         )
-        keep_ends(past.runs, max(limit, 2))  # the newest is told of, however few are kept
         final = ruling.task.error if isinstance(ruling.task, Ending) else None
         if final is not None:
             past.traceback = final.__traceback__
         if error is not None and error is not final:
             error.__traceback__ = None  # frames keep alive everything that ran in them
         task.ended_at = now
-        task.blocked_at = None
         task.debit = None
         if not ruling.counted:
             past.uncounted += 1
@@ -165,11 +161,12 @@ class Ledger(Intake):
 
         plan = ruling.task
         if isinstance(plan, Again) and plan.same_worker and self._may_run(record, task, now):
-            self._moved(task, QUEUED, "again at once", now)
+            self._moved(task, QUEUED, "again at once", now, run)
             task.queued_at = now
+            task.blocked_at = None
             self._reserve(record, task, self._route(route_key(task)), now)
             return task
-        again = self._carry_out(record, task, plan, now)
+        again = self._carry_out(record, task, plan, run, now)
         if cut_off:
             self._unwinding(record, Stop.LIMIT, now)
         if ruling.worker != "keep":
@@ -185,7 +182,12 @@ class Ledger(Intake):
         return self._release(record, now)
 
     def _carry_out(
-        self, record: WorkerRecord, task: Task, plan: Again | Ending, now: float
+        self,
+        record: WorkerRecord,
+        task: Task,
+        plan: Again | Ending,
+        run: tuple[Any, ...],
+        now: float,
     ) -> bool:
         """Do what a ruling says of the task. True when it has become ready."""
         if isinstance(plan, Again):
@@ -195,22 +197,22 @@ class Ledger(Intake):
             ending = plan.else_ending
             if ending is None and task.deadline is not None and task.deadline <= now:
                 # It fell due while the attempt was ending by itself, so nobody will look again.
-                late = self.timeout_error(task, "its attempt", now)
+                late = self.timeout_error(task, "its attempt", now, spent=1, last_error=run[2])
                 ending = Ending(reason=EndReason.TIMEOUT, error=late)
             if ending is not None and task.deadline is not None:
                 start = max(start, self._earliest(task, now))
                 if start >= task.deadline:
                     plan = ending
         if isinstance(plan, Ending):
-            self._settle(task, plan.state, plan.reason, plan.error, now)
+            self._settle(task, plan.state, plan.reason, plan.error, now, run)
             return False
         if plan.delay > 0.0:
             task.due = now + plan.delay
-            self._moved(task, SCHEDULED, "retry later", now)
+            self._moved(task, SCHEDULED, "retry later", now, run)
             self.scheduled += 1
             self.agenda.add(task.due, Due.RETRY, task)
             return False
-        self._requeue(task, "retry", now, front=plan.front, keep_place=plan.keep_place)
+        self._requeue(task, "retry", now, front=plan.front, keep_place=plan.keep_place, run=run)
         return True
 
     def gone(self, record: WorkerRecord, now: float) -> None:

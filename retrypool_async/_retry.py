@@ -20,8 +20,8 @@ from tenacity import AsyncRetrying, BaseRetrying, RetryCallState
 from tenacity.wait import wait_base, wait_chain, wait_combine
 
 from ._errors import PolicyError
+from ._past import Past
 from ._states import EndReason
-from ._task import Past
 from ._time import count, is_async, number, seconds
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ class _State(RetryCallState):
         self.attempt_number = 1
         self.outcome = None
         self.outcome_timestamp = None
-        self.idle_for = 0.0 if past is None else past.backoff
+        self.idle_for = 0.0 if past is None else task.times_until(task.started_at).backoff
         self.next_action = None
         self.upcoming_sleep = 0.0
         self.rng = rng

@@ -157,7 +157,7 @@ class Runner:
             while True:
                 if item is None:
                     # An idle worker keeps nothing of its last task alive.
-                    task = context = call = value = waits_for = None
+                    task = context = call = value = None
                     item = await self._next()
                     left = desk.slice
                 if isinstance(item, Order):
@@ -176,25 +176,20 @@ class Runner:
                     context = task.context.copy()  # type: ignore[union-attr]
                     try:
                         call = run(task.data)
-                        waits_for = context.run(first_step, task, call)
-                    except StopIteration as result:
-                        # The desk starts the next task in the same step: nothing is in between,
-                        # unless a cancellation is pending that the next must not die of, or a
-                        # callback is to be called, which may withdraw it.
-                        started = left > 0 and task.callbacks is None and not me.cancelling()
-                        task = succeeded(record, task, result.value, started)
+                        value = context.run(first_step, task, call)
+                        if value.__class__ is StopIteration:
+                            value = value.value
+                        else:
+                            value = await other_steps(context, call, value)
                     except BaseException as error:
                         started = False
                         task = self._failed(task, error)
                     else:
-                        try:
-                            value = await other_steps(context, call, waits_for)
-                        except BaseException as error:
-                            started = False
-                            task = self._failed(task, error)
-                        else:
-                            started = left > 0 and task.callbacks is None and not me.cancelling()
-                            task = succeeded(record, task, value, started)
+                        # The desk starts the next task in the same step: nothing is in between,
+                        # unless a cancellation is pending that the next must not die of, or a
+                        # callback is to be called, which may withdraw it.
+                        started = left > 0 and task.callbacks is None and not me.cancelling()
+                        task = succeeded(record, task, value, started)
                     if not started:
                         item, task = task, None
                 if self._interrupts or me.cancelling():

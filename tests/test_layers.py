@@ -17,6 +17,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"_states", "_errors", "_time"}),
     # records
     frozenset({"_attempt", "_verdict", "_ruling", "_settings", "_moves", "_agenda"}),
+    frozenset({"_past"}),
     frozenset({"_task"}),
     # policies, then what users hold in their hands
     frozenset({"_limits", "_retry", "_secrets", "_hooks"}),
