@@ -89,6 +89,10 @@ class Dispatch(Books):
         limit = self.concurrency
         return self.paused or self.ending or (limit is not None and self.held >= limit)
 
+    def _is_blocked(self, route: Route, task: Task) -> bool:
+        """True when a task that has just come to a route is known not to start there now."""
+        return task.cost in route.blocked and route.lanes[task.cost].goes_before(task)
+
     def _idle(self, mask: int) -> Iterator[WorkerRecord]:
         """The free workers, longest idle first; a lone one directly."""
         if not mask & (mask - 1):
@@ -236,7 +240,7 @@ class Dispatch(Books):
         self._requeue(task, "due", now)
         if task.state is QUEUED and self.roster.free:
             route = self.ready.routes[route_key(task)]
-            if self.roster.free & route.mask and task.cost not in route.blocked:
+            if self.roster.free & route.mask and not self._is_blocked(route, task):
                 self._plan(now)
 
     def _give_back(self, record: WorkerRecord, now: float, reason: str) -> None:

@@ -41,7 +41,7 @@ class Intake(Runs):
         may_start = (
             self.roster.free & route.mask
             and not self._gated()
-            and (not route.blocked or task.cost not in route.blocked)
+            and not (route.blocked and self._is_blocked(route, task))
         )
         limit = self.settings.max_queue
         if not may_start and limit is not None:

@@ -132,12 +132,8 @@ class Lane:
 
     def push(self, task: Task) -> Key | None:
         """Add a task. Return its key if it may have become the head, None if it is behind."""
-        options = task.options
         aging = self.route.key.aging
-        priority = options.priority
-        if aging is not None:
-            # priority + (now - ready) / aging compares the same at every `now`.
-            priority -= task.ready_at / aging
+        priority = self._priority(task)
         fifo = self.fifo
         if priority or aging is not None or (fifo and fifo[-1].order > task.order):
             key = (-priority, task.order)
@@ -146,6 +142,18 @@ class Lane:
         behind = bool(fifo)  # then the lane is listed under a key as small as its first
         fifo.append(task)
         return None if behind else (0.0, task.order)
+
+    def _priority(self, task: Task) -> float:
+        aging = self.route.key.aging
+        if aging is None:
+            return task.options.priority
+        # priority + (now - ready) / aging compares the same at every `now`.
+        return task.options.priority - task.ready_at / aging
+
+    def goes_before(self, task: Task) -> bool:
+        """True when something in here comes before a task that is the last to have come."""
+        head = self.head_key()
+        return head is not None and head[0] <= -self._priority(task) and self.peek() is not task
 
     def head_key(self) -> Key | None:
         """The key of the first live task, None when there is none."""
@@ -231,7 +239,8 @@ class Route:
         self.mask = 0
         self.lanes: dict[Cost, Lane] = {}
         self.heads: Heads[Lane] = Heads()
-        #: Costs that no worker free at the last look had quota for.
+        #: Costs that no worker free at the last look had quota for, or none that was not held for
+        #: what comes earlier: so this tells nothing of a task that goes before all of its cost.
         self.blocked: set[Cost] = set()
 
     def head_key(self) -> Key | None:
@@ -248,7 +257,10 @@ class Route:
 
     def grown(self, key: Key, now: float) -> Key:
         """A key of this route, with its priority as grown by `now`."""
-        return key if self.key.aging is None else (key[0] - now / self.key.aging, key[1])
+        if self.key.aging is None:
+            return key
+        # Rounded, or the last bit of a float would decide between equals, and not who came first.
+        return (round(key[0] - now / self.key.aging, 9), key[1])
 
 
 class ReadyQueue:

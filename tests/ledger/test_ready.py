@@ -80,10 +80,10 @@ def test_tasks_come_by_priority_as_grown_and_then_by_the_time_of_becoming_ready(
         task = entry[0]
         aging = task.options.aging
         grown = 0.0 if aging is None else (now - task.ready_at) / aging
-        return (-(task.options.priority + grown), task.order)
+        return (round(-(task.options.priority + grown), 9), task.order)
 
     for step in steps:
-        now += 1.0 / 3  # so that no two tasks grow equally urgent
+        now += 1.0 / 3
         if isinstance(step, dict):
             task = line.push(now, **step)
             waiting.append((task, key_of(task)))
