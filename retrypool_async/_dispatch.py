@@ -235,8 +235,27 @@ class Dispatch(Books):
             if refusal is not None:
                 self._be_patient(task, refusal, now)
 
+    def _is_one_of_many(self, task: Task) -> bool:
+        """True for a task that has only to queue up behind others without wishes."""
+        return bool(
+            self.ready.usual.fifo
+            and not self.roster.free
+            and self._usual
+            and not self.observed
+            and task.options.plain
+            and task.cost is ONE_REQUEST
+            and not task.tried
+        )
+
     def _fall_due(self, task: Task, now: float) -> None:
         self.scheduled -= 1
+        if self._is_one_of_many(task):
+            task.state = QUEUED
+            task.queued_at = task.ready_at = now
+            task.blocked_at = None
+            self._next_order = task.order = self._next_order + 1
+            self.ready.usual.fifo.append(task)
+            return
         self._requeue(task, "due", now)
         if task.state is QUEUED and self.roster.free:
             route = self.ready.routes[route_key(task)]

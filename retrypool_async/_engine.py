@@ -125,7 +125,9 @@ class Engine(Pulse):
             self._announce_run(following)
         return following
 
-    def failed(self, record: WorkerRecord, task: Task, error: BaseException) -> Task | None:
+    def failed(
+        self, record: WorkerRecord, task: Task, error: BaseException, go_on: bool
+    ) -> Task | None:
         now = self.now()
         ledger = self.ledger
         if record.task is not task:
@@ -134,8 +136,21 @@ class Engine(Pulse):
             ruling = ledger.stopped_ruling(task, record.stop)
         else:
             error = without_own_frames(error)
-            ruling = self._judge.rule(task, record, error, self._policy(task), now)
-            self._log_failure(task, record, ruling)
+            policy = self._policy(task)
+            wait = self._judge.usual_wait(task, record, error, policy)
+            if wait is not None:
+                self._log_failure(task, record, AttemptOutcome.ERROR, error)
+                following = ledger.retry_later(record, task, error, wait, now, go_on)
+                if ledger.outbox or self._conditions or ledger.agenda.next_at < self._armed_at:
+                    self.carry_out()
+                if go_on and following is not None and following.options.on_running is not None:
+                    self._announce_run(following)
+                return following
+            ruling = self._judge.rule(task, record, error, policy, now)
+            if ruling.outcome is AttemptOutcome.THROTTLED:
+                self._log_throttle(task, record, ruling.cool_for)
+            else:
+                self._log_failure(task, record, ruling.outcome, ruling.error)
         following = ledger.fail(record, task, ruling, now)
         self.carry_out()
         return following
@@ -147,22 +162,29 @@ class Engine(Pulse):
         self.carry_out()
         return following
 
-    def _log_failure(self, task: Task, record: WorkerRecord, ruling: Any) -> None:
-        if ruling.outcome is AttemptOutcome.THROTTLED:
-            if record.state is not WorkerState.COOLING:
-                logger.warning(
-                    "worker %s throttled, cools for %.3g s",
-                    record.name,
-                    ruling.cool_for,
-                    extra={"pool": self.settings.name, "worker": record.name, "task": task.id},
-                )
-        elif logger.isEnabledFor(logging.INFO):
+    def _log_failure(
+        self,
+        task: Task,
+        record: WorkerRecord,
+        outcome: AttemptOutcome,
+        error: BaseException | None,
+    ) -> None:
+        if logger.isEnabledFor(logging.INFO):
             logger.info(
                 "task %d on %s: %s (%s)",
                 task.id,
                 record.name,
-                ruling.outcome.name,
-                type(ruling.error).__name__,
+                outcome.name,
+                type(error).__name__,
+                extra={"pool": self.settings.name, "worker": record.name, "task": task.id},
+            )
+
+    def _log_throttle(self, task: Task, record: WorkerRecord, cool_for: float | None) -> None:
+        if record.state is not WorkerState.COOLING:
+            logger.warning(
+                "worker %s throttled, cools for %.3g s",
+                record.name,
+                cool_for,
                 extra={"pool": self.settings.name, "worker": record.name, "task": task.id},
             )
 

@@ -21,6 +21,7 @@ from ._past import Past
 from ._ruling import Again, Ending, Ruling
 from ._states import AttemptOutcome, EndReason, FailureAction, TaskState
 from ._verdict import Discard, Snooze, Throttled, Verdict, WorkerLost, usable
+from ._worker import Worker
 
 if TYPE_CHECKING:
     from ._retry import RetryPolicy
@@ -33,6 +34,8 @@ logger = logging.getLogger("retrypool_async")
 #: Without a hint, a worker that is refused again and again cools for at most this long.
 LONGEST_UNHINTED_COOLDOWN = 60.0
 NO_PAST = Past()
+#: What workers have whose users say nothing of errors.
+NO_OPINION = Worker[Any, Any].classify
 
 
 class Books(Protocol):
@@ -52,6 +55,26 @@ class Judge:
         self._books = books
         self._hooks = hooks
         self._pool = pool
+
+    def usual_wait(
+        self, task: Task, record: WorkerRecord, error: BaseException, policy: RetryPolicy
+    ) -> float | None:
+        """Seconds until the next attempt after the most usual of failures; else None: see `rule`.
+
+        It is an ordinary exception, on which nobody has a say but a policy of our own making.
+        """
+        options = task.options
+        if (
+            getattr(record.worker.classify, "__func__", None) is not NO_OPINION
+            or self._hooks.on_failure is not None
+            or options.immediate
+            or options.bounce
+            or task.deadline is not None
+            or not isinstance(error, Exception)
+            or isinstance(error, Verdict)
+        ):
+            return None
+        return policy.usual_wait(task.attempt_count + 1, self._settings.rng)
 
     def rule(
         self,

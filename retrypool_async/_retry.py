@@ -134,6 +134,12 @@ class RetryPolicy:
             f"retry must be a RetryPolicy or a tenacity Retrying, got {type(value).__name__}"
         )
 
+    def usual_wait(self, attempt_number: int, rng: random.Random) -> float | None:
+        """Seconds to wait after an attempt, if only its number counts and another follows."""
+        if self._backoff is None or attempt_number >= self._attempts:
+            return None
+        return self._backoff.delay(attempt_number, rng) or None
+
     def decide(
         self, task: Task, error: Exception, pool: object, rng: random.Random, now: float
     ) -> RetryDecision:

@@ -7,7 +7,7 @@ that a queued task stays small.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from ._past import Lap, Move, Past, Times, sum_of
@@ -46,6 +46,18 @@ class TaskOptions:
     on_queued: Callable[[Any], object] | None = None
     on_running: Callable[[Any], object] | None = None
     on_done: Callable[[Any], object] | None = None
+    #: True without wishes about worker, place or time: most tasks, which then cost least.
+    plain: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.plain = (
+            not self.require
+            and self.worker is None
+            and self.aging is None
+            and self.priority == 0.0
+            and self.timeout is None
+            and self.queue_timeout is None
+        )
 
 
 CREATED, SCHEDULED = TaskState.CREATED, TaskState.SCHEDULED

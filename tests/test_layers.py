@@ -31,6 +31,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"_staff"}),
     frozenset({"_runs"}),
     frozenset({"_intake"}),
+    frozenset({"_outcomes"}),
     frozenset({"_ledger"}),
     # what makes things happen
     frozenset({"_pulse"}),
@@ -45,13 +46,14 @@ LEVEL_OF = {module: level for level, modules in enumerate(LEVELS) for module in 
 
 #: Decisions and records: no event loop, no third party, nothing that acts.
 STDLIB_ONLY = {
-    *(LEVELS[0] | LEVELS[1] | LEVELS[2]),
+    *(LEVELS[0] | LEVELS[1] | LEVELS[2] | LEVELS[3]),
     *(
         "_books",
         "_dispatch",
         "_staff",
         "_runs",
         "_intake",
+        "_outcomes",
         "_ledger",
         "_roster",
         "_ready",

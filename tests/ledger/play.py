@@ -97,6 +97,20 @@ class Play:
         assert task is not None
         following = self.ledger.succeed(post.record, task, "value", self.now, go_on)
         self._end(task)
+        self._go_on(post, following, go_on)
+
+    def retry_later(self, post: Post, delay: float, go_on: bool) -> None:
+        """An attempt raises an ordinary exception."""
+        task, post.running = post.running, None
+        assert task is not None
+        life, error = self.lives[task], ValueError()
+        following = self.ledger.retry_later(post.record, task, error, delay, self.now, go_on)
+        life.stage, life.due = "later", self.now + delay
+        life.place = self._next_place()
+        self._go_on(post, following, go_on)
+
+    def _go_on(self, post: Post, following: Task | None, go_on: bool) -> None:
+        """An attempt has ended, and the runner goes on with the next task if it said so."""
         if following is not None and go_on:
             assert following.state is TaskState.RUNNING
             self._check_promise(post, following)
@@ -585,12 +599,14 @@ class Play:
 
     def check_places(self) -> None:
         for life in self.lives.values():
-            assert STAGES.get(life.task.state, "ended") == life.stage
+            assert STAGES.get(life.task.state, "ended") == life.stage, "not where it should be"
         for post in self.posts:
             record = post.record
-            assert (record.state is WorkerState.RESERVED) == (post.promised is not None)
-            assert record.state is not WorkerState.RESERVED or record.task is post.promised
-            assert record.state is not WorkerState.BUSY or record.task is post.running
+            promised = post.promised if record.state is WorkerState.RESERVED else None
+            assert promised is post.promised, "not where it should be"
+            assert promised is None or record.task is promised, "not where it should be"
+            busy = record.state is WorkerState.BUSY
+            assert not busy or record.task is post.running, "not where it should be"
             paused = record.wish is WorkerWish.PAUSE
             assert post.leaving or paused is post.paused, "not what the operator said"
             if self.up_to_date() and not self.closing and post.at_work(self.now):

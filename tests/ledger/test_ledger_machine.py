@@ -91,6 +91,20 @@ class LedgerMachine(RuleBasedStateMachine):
         for _ in range(min(amount, len(self.play.running()))):
             self.play.succeed(self.pick(data, self.play.running()), go_on)
 
+    @precondition(lambda self: self.usual())
+    @rule(data=st.data(), amount=st.integers(1, 3), go_on=st.booleans())
+    def attempts_fail_as_usual(self, data: st.DataObject, amount: int, go_on: bool) -> None:
+        for _ in range(min(amount, len(self.usual()))):
+            self.play.retry_later(self.pick(data, self.usual()), 1.0, go_on)
+
+    def usual(self) -> list[Any]:
+        """Workers whose attempts may fail in the most usual way."""
+        return [
+            post
+            for post in self.play.running()
+            if post.record.stop is None and post.running.deadline is None
+        ]
+
     @precondition(lambda self: self.play.running())
     @rule(
         data=st.data(),

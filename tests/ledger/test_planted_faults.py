@@ -131,13 +131,13 @@ def forget_who_tried(plant: Plant) -> None:
 
 #: Each fault with what the machine says of it.
 FAULTS: list[tuple[Callable[[Plant], None], str]] = [
-    (skip_reserved, "was before|idle and wanted"),
+    (skip_reserved, "was before|idle and wanted|not where it should be"),
     (forget_refund, "refused to begin|could run"),
     (resume_on_cooldown_end, "not what the operator said"),
     (settle_twice, "settled twice"),
     (keep_every_place, "was before"),
     (expire_early, "promised beyond a quota"),
-    (leave_the_dead_in_line, "but ended"),
+    (leave_the_dead_in_line, "but ended|refused to begin"),
     (hold_nothing, "took what was held for another"),
     (forget_who_tried, "back to a worker it has tried"),
 ]
