@@ -62,7 +62,7 @@ class Dispatch(Books):
             for cost, lane in list(route.lanes.items()) if key.tried else ():
                 if not self._has_untried(key, cost):
                     for task in lane.take_all():
-                        task.tried = 0
+                        task.tried_mask = 0
                         self.ready.push(task, self._route(route_key(task)))
 
     def _rejudge(self, now: float) -> None:
@@ -209,7 +209,7 @@ class Dispatch(Books):
     ) -> None:
         key = route_key(task)
         if key.tried and not self._has_untried(key, task.cost):
-            task.tried = 0
+            task.tried_mask = 0
             key = route_key(task)
         self._moved(task, QUEUED, reason, now)
         task.queued_at = now

@@ -398,7 +398,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 if (
                     options.require <= record.tags
                     and options.worker in (None, record.id)
-                    and not task.tried & record.bit
+                    and not task.tried_mask & record.bit
                     and all(q.until(task.cost, self.now) == 0.0 for q in record.quotas)
                 ):
                     # The only excuse: an earlier task waits for the very quota this would use.

@@ -15,6 +15,7 @@ from retrypool_async import (
     EndReason,
     Pool,
     PoolClosed,
+    PoolState,
     Quota,
     RetryPolicy,
     TaskHandle,
@@ -140,6 +141,23 @@ async def test_each_task_hears_of_the_close_by_an_error_of_its_own() -> None:
     assert [type(error) for error in errors] == [PoolClosed, PoolClosed]
     assert errors[0] is not errors[1]
     assert getattr(errors[1], "__notes__", []) == []
+
+
+async def test_the_state_of_a_pool_follows_it_through_its_life() -> None:
+    """New, running, closing, closed; and running again."""
+    pool = Pool([Probe("w", does=takes(5))], debug=True)
+    states = [pool.state]
+    for _ in range(2):
+        await pool.start()
+        states.append(pool.state)
+        pool.submit(1)
+        closing = pool.request_close()
+        states.append(pool.state)
+        assert closing is not None
+        await closing
+        states.append(pool.state)
+    again = [PoolState.RUNNING, PoolState.CLOSING, PoolState.CLOSED]
+    assert states == [PoolState.NEW, *again, *again]
 
 
 async def test_closing_a_pool_that_never_ran_does_nothing() -> None:

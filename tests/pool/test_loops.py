@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from retrypool_async import Bucket, Pool, Quota, RetryPolicy, Window
+from retrypool_async import Bucket, Pool, PoolState, Quota, RetryPolicy, Window
 from retrypool_async.testing import VirtualLoop
 from tests.pool.probe import Probe, fails, in_turn, takes
 
@@ -154,6 +154,7 @@ def test_a_loop_that_ends_with_the_pool_open_leaves_no_handle_unsettled(
         tasks = asyncio.run(abandon())
         gc.collect()
     assert [task.done() for task in tasks] == [True] * 3
+    assert pool.state is PoolState.CLOSED
     for task in tasks:
         assert task.error() is not None
         task.add_done_callback(print)
