@@ -611,3 +611,30 @@ async def test_whoever_waits_for_a_worker_to_open_hears_that_the_pool_closes(cal
     with pytest.raises(PoolClosed):
         await waiting
     assert now() == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "remove"),
+    [
+        ({"max_queue": 0}, False),
+        ({"quota": Quota(Window(1, per=1000))}, False),
+        ({"no_workers": "dead"}, True),
+        ({"no_workers": "raise"}, True),
+    ],
+    ids=["full", "limited", "dead without workers", "no workers"],
+)
+async def test_closed_is_said_before_anything_else(options: dict[str, Any], remove: bool) -> None:
+    """Whatever other reason there is to refuse a task, or to take it."""
+    async with Pool([Probe("w")], debug=True, **options) as pool:
+        await pool.submit(1)
+        if remove:
+            await pool.remove("w")
+        closing = pool.request_close()
+        for _ in range(2):  # while it closes, and after
+            with pytest.raises(PoolClosed):
+                pool.submit(2)
+            with pytest.raises(PoolClosed):
+                await pool.enqueue(2)
+            assert closing is not None
+            await closing
+        assert pool.snapshot().submitted == 1
