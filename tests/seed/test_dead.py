@@ -70,7 +70,8 @@ async def test_each_death_is_told_once_with_the_dead_task_itself() -> None:
     told: list[DeadTask] = []
 
     def pull(dead: DeadTask) -> None:
-        told.append(pool.dead.pull(dead.id))
+        told.append(dead)
+        pool.dead.pull(dead.id)
 
     pool = failing_pool(1, hooks=Hooks(on_dead=pull))
     async with pool:
