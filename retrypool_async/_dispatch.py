@@ -62,7 +62,7 @@ class Dispatch(Books):
             for cost, lane in list(route.lanes.items()) if key.tried else ():
                 if not self._has_untried(key, cost):
                     for task in lane.take_all():
-                        task.tried = 0
+                        task.tried_mask = 0
                         self.ready.push(task, self._route(route_key(task)))
 
     def _rejudge(self, now: float) -> None:
@@ -216,7 +216,7 @@ class Dispatch(Books):
     ) -> None:
         key = route_key(task)
         if key.tried and not self._has_untried(key, task.cost):
-            task.tried = 0
+            task.tried_mask = 0
             key = route_key(task)
         self._moved(task, QUEUED, reason, now, run)
         task.queued_at = now
@@ -244,7 +244,7 @@ class Dispatch(Books):
             and not self.observed
             and task.options.plain
             and task.cost is ONE_REQUEST
-            and not task.tried
+            and not task.tried_mask
         )
 
     def _fall_due(self, task: Task, now: float) -> None:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ._ready import RouteKey
-    from ._roster import WorkerRecord
+    from ._roster import WorkerRecord, WorkerRef
     from ._task import Cost, Task, TaskOptions
 
 logger = logging.getLogger("retrypool_async")
@@ -280,6 +280,10 @@ class Engine(Pulse):
             limits.append(task.started_at + task.options.attempt_timeout)
         return max(min(limits) - self.now(), 0.0) if limits else None
 
+    def tried(self, task: Task) -> tuple[WorkerRef, ...]:
+        records = self.ledger.roster.workers.values()
+        return tuple(record.ref for record in records if task.tried_mask & record.bit)
+
     def explain(self, task: Task) -> str:
         """Why a task has not started, worker by worker."""
         if task.state in FINAL_STATES:
@@ -307,7 +311,7 @@ class Engine(Pulse):
             else:
                 why, wait = ledger.obstacle(record, task, now)
                 if why == "free":
-                    why = "tried already" if task.tried & record.bit else "others go first"
+                    why = "tried already" if task.tried_mask & record.bit else "others go first"
                 elif wait == inf:
                     why = "quota too small"
                 elif wait:

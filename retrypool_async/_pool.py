@@ -19,6 +19,7 @@ from ._pool_staff import PoolStaff
 from ._ready import ANY_WORKER
 from ._retry import RetryPolicy
 from ._router import Strategy
+from ._states import PoolState
 from ._task import ONE_REQUEST
 from ._time import (
     count,
@@ -258,8 +259,17 @@ class Pool(PoolStaff[T, R]):
         return self._engine.dead
 
     @property
+    def state(self) -> PoolState:
+        """Where the pool is in its life."""
+        if self._supervisor is None:
+            return PoolState.NEW
+        if self._engine.open:
+            return PoolState.RUNNING
+        return PoolState.CLOSED if self._supervisor.over() else PoolState.CLOSING
+
+    @property
     def running(self) -> bool:
-        """True while the pool takes tasks."""
+        """True while the pool takes tasks: `state` is RUNNING."""
         return self._engine.open
 
     def events(self) -> Subscription:

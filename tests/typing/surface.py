@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Any, assert_type
@@ -21,6 +21,7 @@ from retrypool_async import (
     Hooks,
     Move,
     Pool,
+    PoolState,
     Quota,
     ResourceWorker,
     RetryPolicy,
@@ -87,6 +88,7 @@ async def submitting() -> None:
         assert_type(handle.attempts, tuple[Attempt, ...])
         assert_type(handle.history, tuple[Move, ...])
         assert_type(handle.worker, WorkerRef | None)
+        assert_type(handle.tried, tuple[WorkerRef, ...])
         assert_type(await handle.wait(1), bool)
         assert_type(pool.map([1, 2]), AsyncGenerator[str, None])
         assert_type(
@@ -140,7 +142,9 @@ async def watching(pool: Pool[int, str]) -> None:
     assert_type(events.dropped, int)
     snapshot = pool.snapshot()
     assert_type(snapshot.workers, tuple[WorkerSnapshot, ...])
+    assert_type(snapshot.workers[0].metadata, Mapping[str, Any])
     assert_type(snapshot.tasks[TaskState.QUEUED], int)
+    assert_type(pool.state, PoolState)
     assert_type(pool.dead, DeadTasks)
     assert_type(pool.dead.pull(1), DeadTask)
     assert_type(pool.dead.reasons(), dict[EndReason, int])
