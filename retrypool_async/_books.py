@@ -117,17 +117,16 @@ class Books:
         """Apply the no-workers policy to a task that nobody present could take."""
         if self.ending:
             return  # what waits is about to be ended
+        lane = self.ready.routes[route_key(task)].lanes[task.cost]
+        if lane.refused_since is None:
+            lane.refused_since = now
         patience = self._patience(task)
         if isinstance(refusal, CostTooLarge):
             self._settle(task, TaskState.DEAD, EndReason.COST, refusal, now)
         elif patience == "raise" or patience == "dead":
             self._settle(task, TaskState.DEAD, EndReason.NO_WORKERS, refusal, now)
-        else:
-            lane = self.ready.routes[route_key(task)].lanes[task.cost]
-            if lane.refused_since is None:
-                lane.refused_since = now
-            if patience != "wait":
-                self.agenda.add(now + patience, Due.START_BY, task)
+        elif patience != "wait":
+            self.agenda.add(now + patience, Due.START_BY, task)
 
     def _settle(
         self,

@@ -14,6 +14,7 @@ from ._states import WorkerState, WorkerWish
 from ._task import ONE_REQUEST, Task
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Iterator
 
     from ._task import Cost
@@ -80,6 +81,8 @@ class Dispatch(Books):
                 if refusal is None:
                     lane.refused_since = None
                 else:
+                    if lane.refused_since is None:
+                        lane.refused_since = now
                     for task in list(lane):
                         self._be_patient(task, refusal, now)
         self._plan(now)
@@ -144,17 +147,17 @@ class Dispatch(Books):
         Without one, say whether that is for want of quota: then others may have to be held back.
         """
         ready, bit = self.ready, record.bit
-        fifo = ready.lone_fifo()
-        if fifo is not None:
+        lane = ready.lone_lane()
+        if lane is not None:
             # Tasks without wishes and nothing else: by far the most usual case under load.
-            if not fifo:
+            if not lane.fifo:
                 ready.heads.first()  # unlists what is empty
                 ready.changed()
                 return None, False
             for quota in record.quotas:
-                if quota.until(ONE_REQUEST, now) > 0.0:
+                if quota.until(lane.cost, now) > 0.0:
                     return None, True
-            task = fifo.popleft()
+            task = lane.pop()
             self._reserve(record, task, ready.any_worker, now)
             return task, False
         route: Route | None = None
@@ -235,26 +238,21 @@ class Dispatch(Books):
             if refusal is not None:
                 self._be_patient(task, refusal, now)
 
-    def _is_one_of_many(self, task: Task) -> bool:
-        """True for a task that has only to queue up behind others without wishes."""
-        return bool(
-            self.ready.usual.fifo
-            and not self.roster.free
-            and self._usual
-            and not self.observed
-            and task.options.plain
-            and task.cost is ONE_REQUEST
-            and not task.tried
-        )
+    def _line(self, task: Task) -> deque[Task] | None:
+        """Where a task has only to queue up behind others; None if there is more to it."""
+        if self.roster.free or self.observed or not task.options.plain or task.tried:
+            return None
+        return self.ready.line_for(task.cost)
 
     def _fall_due(self, task: Task, now: float) -> None:
         self.scheduled -= 1
-        if self._is_one_of_many(task):
+        line = self._line(task)
+        if line is not None:
             task.state = QUEUED
             task.queued_at = task.ready_at = now
             task.blocked_at = None
             self._next_order = task.order = self._next_order + 1
-            self.ready.usual.fifo.append(task)
+            line.append(task)
             return
         self._requeue(task, "due", now)
         if task.state is QUEUED and self.roster.free:
