@@ -34,6 +34,7 @@ INTERNAL = {
     "Hooks.watching",
     "Quota.carry_over",
     "RetryPolicy.decide",
+    "RetryPolicy.usual_wait",
     "Subscription.end",
     "Subscription.push",
     "VirtualLoop.until_nothing_ready",
