@@ -18,7 +18,15 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 LINKING = [
     *PAGES,
-    *(ROOT / name for name in ("CONTRIBUTING.md", "examples/README.md", "benchmarks/README.md")),
+    *(
+        ROOT / name
+        for name in (
+            "CONTRIBUTING.md",
+            "examples/README.md",
+            "examples/fastapi_app/README.md",
+            "benchmarks/README.md",
+        )
+    ),
 ]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 NEEDING_REAL_TIME = {"threads"}
@@ -53,6 +61,8 @@ def test_every_block_runs_and_prints_what_is_shown(
     block: Block, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a program of its own, in virtual time unless it is marked `real-time`."""
+    if "from fastapi import" in block.code:
+        pytest.importorskip("fastapi", reason="FastAPI is not installed")
     if not block.real_time:
         monkeypatch.setattr(asyncio, "run", run_virtual)
     printed = io.StringIO()
