@@ -493,7 +493,10 @@ async def test_a_client_who_leaves_does_not_end_an_endpoint_that_just_awaits() -
     assert handles[0].result() == "x"
 
 
-async def test_a_client_who_leaves_ends_the_task_that_is_awaited_while_connected() -> None:
+@pytest.mark.parametrize("middleware", [False, True])
+async def test_a_client_who_leaves_ends_the_task_that_is_awaited_while_connected(
+    middleware: bool,
+) -> None:
     """At once; the attempt cleans up, and the worker is free for others."""
     cleaned: list[float] = []
 
@@ -506,6 +509,8 @@ async def test_a_client_who_leaves_ends_the_task_that_is_awaited_while_connected
         return data
 
     app, handles = leaving(work)
+    if middleware:  # which stands between the endpoint and what the server says of the client
+        app.middleware("http")(lambda request, call_next: call_next(request))
     async with app.router.lifespan_context(app):
         await request_by_one_who_leaves(app, "/while-there", after=1)
         assert now() == 1
@@ -667,21 +672,22 @@ async def test_a_second_sigterm_goes_to_the_server_at_once(server: list[float]) 
         signal.raise_signal(signal.SIGTERM)
         assert server == [2]
     assert task.result() == "x"
+    await settle()
     assert server == [2]
 
 
 async def test_a_sigterm_may_come_while_an_attempt_runs(server: list[float]) -> None:
     """Python calls the handler in the midst of it, in its context."""
 
-    async def work(data: str) -> str:
+    async def work(data: str) -> Any:
         signal.raise_signal(signal.SIGTERM)
-        return data
+        return await takes(1)(data)
 
     app = application(depends_on(Probe(does=work)), sigterm_grace=10)
     async with started(app) as client:
         assert (await client.get("/run/x")).json() == "x"
         await settle()
-        assert server == [0]
+        assert server == [1]
 
 
 async def test_the_servers_handler_is_back_when_the_application_has_ended(

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,9 @@ class Service:
         self.client = httpx.AsyncClient(base_url=url, timeout=20)
         self.upstream = upstream
 
-    def ask(self, question: str, seconds: float = 0, **options: Any) -> Awaitable[httpx.Response]:
+    def ask(
+        self, question: str, seconds: float = 0, **options: Any
+    ) -> asyncio.Future[httpx.Response]:
         params: dict[str, str | float] = {"question": question, "seconds": seconds}
         return asyncio.ensure_future(self.client.get("/answers", params=params, **options))
 
@@ -114,9 +116,9 @@ async def test_requests_share_the_pool_and_its_quotas_hold(upstream: str) -> Non
 async def test_at_sigterm_running_requests_finish_and_the_others_get_a_503(upstream: str) -> None:
     """Those that wait and those that come late; then the process ends by the signal."""
     async with service(upstream) as app:
-        running = [app.ask(f"running {n}", seconds=1.5) for n in range(2)]
+        running = [app.ask(f"running {n}", seconds=2) for n in range(2)]
         await app.until(lambda tasks: tasks["RUNNING"] == 2)
-        waiting = [app.ask(f"waiting {n}", seconds=1.5) for n in range(6)]
+        waiting = [app.ask(f"waiting {n}", seconds=2) for n in range(6)]
         await app.until(lambda tasks: tasks["QUEUED"] == 6)
         served = sum(count for count, _ in (await app.counts()).values())
 
@@ -125,7 +127,7 @@ async def test_at_sigterm_running_requests_finish_and_the_others_get_a_503(upstr
         refused = await asyncio.gather(*waiting)
         async with httpx.AsyncClient() as newcomer:
             refused.append(await newcomer.get(f"{app.client.base_url}/answers?question=late"))
-        assert time.monotonic() - began < 1.4  # while the others still run
+        assert not any(response.done() for response in running)
         assert [response.status_code for response in refused] == [503] * 7
         assert {response.headers["content-type"] for response in refused} == {
             "application/problem+json"
@@ -136,7 +138,7 @@ async def test_at_sigterm_running_requests_finish_and_the_others_get_a_503(upstr
             "running 1? 42.",
         ]
         assert await app.exit_code() == -signal.SIGTERM
-        assert time.monotonic() - began < 6
+        assert time.monotonic() - began < 10
         assert sum(count for count, _ in (await app.counts()).values()) == served
 
 
@@ -149,4 +151,4 @@ async def test_at_sigterm_a_request_without_end_is_ended(upstream: str) -> None:
         app.process.send_signal(signal.SIGTERM)
         assert (await endless).status_code == 503
         assert await app.exit_code() == -signal.SIGTERM
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 10
