@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Any, assert_type
@@ -96,6 +97,7 @@ async def submitting() -> None:
             assert_type(ended, TaskHandle[str])
         assert_type(pool.snapshot(), Snapshot)
         assert_type(await pool.add(Text()), WorkerRef)
+        assert_type(pool.submit_threadsafe(1, priority=2), Future[str])
         pool.submit("text")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
