@@ -301,7 +301,8 @@ class Engine(Pulse):
         for record in ledger.roster.workers.values():
             missing = options.require - record.tags
             if options.worker is not None and options.worker != record.id:
-                why = f"pinned to worker {options.worker}"
+                pinned = ledger.roster.workers.get(options.worker)
+                why = f"pinned to {options.worker if pinned is None else pinned.name}"
             elif missing:
                 why = f"tag {', '.join(sorted(missing))} missing"
             else:

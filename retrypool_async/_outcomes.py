@@ -223,7 +223,7 @@ class Outcomes(Intake):
             ending = plan.else_ending
             if ending is None and task.deadline is not None and task.deadline <= now:
                 # It fell due while the attempt was ending by itself, so nobody will look again.
-                late = self.timeout_error(task, "its attempt", now, spent=1, last_error=run[2])
+                late = self.timeout_error(task, "its attempt", spent=1, last_error=run[2])
                 ending = Ending(reason=EndReason.TIMEOUT, error=late)
             if ending is not None and task.deadline is not None:
                 start = max(start, self._earliest(task, now))

@@ -143,7 +143,7 @@ class Runs(Staff):
         self._withdraw(
             task,
             EndReason.TIMEOUT,
-            self.timeout_error(task, waiting_for, now),
+            self.timeout_error(task, waiting_for),
             Stop.LIMIT,
             now,
             TaskState.DEAD,
@@ -158,7 +158,6 @@ class Runs(Staff):
         self,
         task: Task,
         waiting_for: str,
-        now: float,
         *,
         spent: int = 0,
         last_error: BaseException | None = None,
@@ -172,7 +171,7 @@ class Runs(Staff):
             last_error = runs[-1].error
         attempts = task.attempt_count + spent
         return TaskTimeout(
-            f"timeout of {now - task.submitted_at:.3g} s reached, "
+            f"timeout of {task.options.timeout:g} s reached, "
             f"{attempts} attempts, last waiting for {waiting_for}",
             attempts=attempts,
             last_error=last_error,
