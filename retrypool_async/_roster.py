@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     from ._task import Cost, Task
 
 
+#: Seconds between tries to open a resource: doubling from the first to the last.
+FIRST_DELAY, LAST_DELAY = 1.0, 60.0
+
+
+def opening_delay(failures: int) -> float:
+    """Seconds until a resource that failed to open so many times before is tried again."""
+    # Bounded before it is raised to a power: a worker may fail for years.
+    return min(FIRST_DELAY * 2.0 ** min(failures, 10), LAST_DELAY)
+
+
 class WorkerRef(NamedTuple):
     """Names one worker of one pool. The id is never reused, so a ref never means another."""
 

@@ -91,8 +91,8 @@ class Runner:
         Not a cancel scope: anyio delivers a scope's cancellation on every turn of the loop, which
         cuts clean-up short and burns a processor when the code ignores it.
         """
-        if self._task is not None:
-            self._interrupts += 1
+        self._interrupts += 1
+        if self._task is not None:  # else it is yet to take its first step, and will see
             self._task.cancel()
 
     def dispose(self) -> None:
@@ -143,6 +143,8 @@ class Runner:
     async def _drive(self) -> None:
         self._task = me = asyncio.current_task()
         assert me is not None
+        if self._interrupts:
+            me.cancel()
         desk, record, worker = self._desk, self._record, self._worker
         begin, succeeded = desk.begin, desk.succeeded
         run = worker.run

@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING
 from ._agenda import Due
 from ._books import BUSY, IDLE, PROMISED, RUN, Effect
 from ._dispatch import Dispatch
-from ._roster import WorkerRecord
+from ._roster import WorkerRecord, opening_delay
 from ._states import Order, Stop, WorkerState, WorkerWish
 
 if TYPE_CHECKING:
     from ._quota import Quota
     from ._task import Task
-
-#: Seconds between tries to rebuild a resource: doubling from the first to the last.
-FIRST_REBUILD_DELAY, LAST_REBUILD_DELAY = 1.0, 60.0
 
 
 class Staff(Dispatch):
@@ -59,9 +56,8 @@ class Staff(Dispatch):
             record.error = error
             record.needs_reset = False
             record.needs_rebuild = True
-            delay = min(FIRST_REBUILD_DELAY * 2**record.losses, LAST_REBUILD_DELAY)
+            rebuild_at = record.rebuild_at = now + opening_delay(record.losses)
             record.losses += 1
-            rebuild_at = record.rebuild_at = now + delay
             before = record.state
             record.state = WorkerState.FAILED
             self._told_worker(record, before, "rebuild failed", now)
