@@ -36,6 +36,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"_engine"}),
     frozenset({"_supervisor"}),
     # the front door
+    frozenset({"_pool_base"}),
     frozenset({"_pool_life"}),
     frozenset({"_pool_staff"}),
     frozenset({"_pool"}),
