@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from ._dead import DeadTask
@@ -16,6 +17,7 @@ from ._options import (
     cost_of,
     metadata_copy,
     no_workers_policy,
+    pool_sizes,
     random_source,
     routing_strategy,
     secret_texts,
@@ -51,6 +53,10 @@ class PoolBase(Generic[T, R]):
         self,
         workers: Iterable[Worker[T, R]] = (),
         *,
+        factory: Callable[[], Worker[T, R] | Awaitable[Worker[T, R]]] | None = None,
+        min_workers: int | None = None,
+        max_workers: int | None = None,
+        idle_timeout: float | timedelta = 60.0,
         strategy: Strategy | None = None,
         retry: RetryPolicy | Retrying | AsyncRetrying | None = None,
         quota: Quota | list[Quota] | None = None,
@@ -105,6 +111,8 @@ class PoolBase(Generic[T, R]):
             raise TypeError(f"cost must be a function of the data, got {type(cost).__name__}")
         if hooks is not None and not isinstance(hooks, Hooks):
             raise TypeError(f"hooks must be a Hooks, got {type(hooks).__name__}")
+        self._factory = factory
+        self._sizes = pool_sizes(factory, min_workers, max_workers, idle_timeout)
         self._cost = cost
         self._hooks = hooks or Hooks()
         self._metadata = metadata_copy("metadata", metadata) or {}
@@ -142,6 +150,7 @@ class PoolBase(Generic[T, R]):
             metadata=self._metadata,
             quotas=self._quotas,
             resubmit=self._resubmit,
+            make=self._make_worker,
             pool=self,
         )
         engine.ledger.concurrency = self._concurrency
@@ -178,16 +187,7 @@ class PoolBase(Generic[T, R]):
     def _check_dimensions(self, cost: Cost) -> None:
         known = self._dimensions
         if known is None:
-            known = frozenset(
-                dimension
-                for quotas in (
-                    self._quotas,
-                    *(record.quotas for record in self._engine.ledger.roster.workers.values()),
-                )
-                for quota in quotas
-                for dimension in quota.dimensions
-            )
-            self._dimensions = known
+            known = self._dimensions = self._known_dimensions()
         if known:
             for dimension, _ in cost:
                 if dimension not in known and dimension != "requests":
@@ -195,6 +195,18 @@ class PoolBase(Generic[T, R]):
                         f"unknown cost dimension {dimension!r}; "
                         f"quotas know: {', '.join(sorted(known))}"
                     )
+
+    def _known_dimensions(self) -> frozenset[str]:
+        """All dimensions that quotas limit; none when that cannot be known."""
+        ledger = self._engine.ledger
+        quotas = list(self._quotas)
+        for record in ledger.roster.workers.values():
+            quotas += record.quotas
+        if ledger.elastic is not None:
+            if ledger.elastic.known_quotas is None:
+                return frozenset()  # the workers to come may have any
+            quotas += ledger.elastic.known_quotas
+        return frozenset(dimension for quota in quotas for dimension in quota.dimensions)
 
     def _resubmit(self, dead: DeadTask) -> TaskHandle[R]:
         return self._submit(dead.data, dead.options, dead.cost, origin=dead.id)
@@ -205,16 +217,30 @@ class PoolBase(Generic[T, R]):
         roster = self._engine.ledger.roster
         number_ = roster.next_id
         roster.next_id += 1
-        record = WorkerRecord(
-            number_, traits.name or f"worker-{number_}", worker, traits.quotas + self._quotas
-        )
-        record.tags, record.weight, record.tier = traits.tags, traits.weight, traits.tier
-        record.max_tasks, record.max_age = traits.max_tasks, traits.max_age
+        record = WorkerRecord(number_, f"worker-{number_}", None, ())
+        record.embody(worker, traits, self._quotas)
         self._dimensions = None
         self._engine.ledger.add(record, self._engine.call_time())
         self._supervisor.launch(record)
         self._engine.carry_out()
         return record
+
+    async def _make_worker(self, record: WorkerRecord) -> None:
+        """Have the factory make the worker that a record stands for."""
+        assert self._factory is not None
+        made: Any = self._factory()
+        worker = await made if inspect.isawaitable(made) else made
+        self._check_workers([*self._present(worker), worker])
+        self._dimensions = None
+        self._engine.equip(record, worker, Traits(worker))
+
+    def _present(self, newcomer: object) -> list[Worker[T, R]]:
+        """The workers that `newcomer` must differ from: the name of one that goes is free."""
+        return [
+            record.worker
+            for record in self._engine.ledger.roster.workers.values()
+            if record.worker is not None and (not record.retired or record.worker is newcomer)
+        ]
 
     def _find(self, ref: object) -> WorkerRecord:
         record = self._engine.ledger.roster.find(ref)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from ._context import current
+from ._elastic import Elastic
 from ._errors import WorkerStartFailed
 from ._pool_base import PoolBase
 from ._roster import WorkerRecord, WorkerRef
@@ -32,10 +33,12 @@ class PoolLife(PoolBase[T, R]):
     async def start(self) -> None:
         """Start the pool and its workers, and wait until every worker is open or has failed.
 
+        With a factory, those are as many as `min_workers` asks for.
+
         Raises:
             RuntimeError: it is running, or runs on another event loop.
             WorkerStartFailed: there are workers, and all of them failed. The pool is running
-                all the same: add a worker, or close it.
+                all the same, and a factory is tried again: add a worker, wait, or close it.
         """
         if self._supervisor is not None:
             if self._engine.loop is not asyncio.get_running_loop() and (
@@ -48,13 +51,17 @@ class PoolLife(PoolBase[T, R]):
             self._engine = self._new_engine()
         self._supervisor = Supervisor(self._engine)
         await self._supervisor.start()
-        records = [self._take_in(worker) for worker in self._workers]
+        for worker in self._workers:
+            self._take_in(worker)
+        if self._sizes is not None:
+            self._engine.employ(Elastic(self._sizes, self._quotas))
+        records = list(self._engine.ledger.roster.workers.values())
         await self._engine.until(
             lambda: not any(record.state is WorkerState.STARTING for record in records)
         )
         if not self._engine.open:
             self._refuse()
-        causes = [(r.name, cause_of(r)) for r in records if r.state in DID_NOT_START]
+        causes = [(r.name, cause_of(r)) for r in records if did_not_start(r)]
         if records and len(causes) == len(records):
             raise WorkerStartFailed(causes)
 
@@ -157,6 +164,12 @@ class PoolLife(PoolBase[T, R]):
 
 
 DID_NOT_START = (WorkerState.FAILED, WorkerState.STUCK, WorkerState.STOPPED)
+
+
+def did_not_start(record: WorkerRecord) -> bool:
+    # One from the factory does not stay when it has failed: it may be closing still.
+    gave_up = record.retired and record.error is not None
+    return gave_up or record.state in DID_NOT_START
 
 
 def cause_of(record: WorkerRecord) -> BaseException:

@@ -79,7 +79,7 @@ class Staff(Dispatch):
         self._attend(record, now)
 
     def stuck(self, record: WorkerRecord, now: float) -> None:
-        """A worker's hook goes on although it was told to stop."""
+        """A worker's code goes on although it was told to stop."""
         before = record.state
         if before is not WorkerState.STUCK:
             record.state = WorkerState.STUCK
@@ -133,6 +133,7 @@ class Staff(Dispatch):
         else:
             record.cooling_until = 0.0
             record.state = IDLE
+            record.idle_since = now
             self._flag(record)
             if record.wish is RUN:
                 self.roster.set_free(record)
