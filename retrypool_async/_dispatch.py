@@ -67,11 +67,11 @@ class Dispatch(Books):
 
     def _rejudge(self, now: float) -> None:
         """After a change of the workers: who may run what, and what can no longer be run."""
+        self.roster.recount()
         if self.ending:
             return  # what waits is about to be ended
         ready = self.ready
         ready.prune()
-        self.roster.recount()
         self._usual = self._refusal(ANY_WORKER, ONE_REQUEST) is None
         self._begin_new_rounds()
         for route in list(ready.routes.values()):

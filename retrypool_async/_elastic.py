@@ -168,7 +168,10 @@ class Elastic:
             key, cost = lane.route.key, lane.cost
             if key.worker is not None or not self._could_take(key.require, cost):
                 continue
-            wait = max((quota.until(cost, now) for quota in shared), default=0.0)
+            wait = max(
+                (max(quota.until(cost, now), quota.cooling_until - now) for quota in shared),
+                default=0.0,
+            )
             if wait > 0.0:
                 # It is first in line for what all share: nobody behind it may start either.
                 return found, max(now + wait, nextafter(now, inf))

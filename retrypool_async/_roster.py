@@ -172,6 +172,11 @@ class WorkerRecord:
         self.tags, self.weight, self.tier = traits.tags, traits.weight, traits.tier
         self.max_tasks, self.max_age = traits.max_tasks, traits.max_age
 
+    def join_cooling(self) -> None:
+        """Cool with those that share a quota, if a service has refused it."""
+        for quota in self.quotas:
+            self.cooling_until = max(self.cooling_until, quota.cooling_until)
+
     def quota_share(self, now: float) -> float:
         """The smallest share of any quota that is left, 1.0 without a quota."""
         share = 1.0

@@ -22,6 +22,7 @@ class Staff(Dispatch):
 
     def add(self, record: WorkerRecord, now: float) -> None:
         """Take in a worker that is about to open its resource."""
+        record.join_cooling()
         self._flag(record)
         self.roster.add(record)
         self._rejudge(now)
@@ -235,7 +236,10 @@ class Staff(Dispatch):
         self._plan(now)
 
     def _cool(self, record: WorkerRecord, until: float, scope: str, now: float) -> None:
-        for other in self._sharing(record, record.quotas if scope == "quota" else ()):
+        quotas = record.quotas if scope == "quota" else ()
+        for quota in quotas:
+            quota.cooling_until = max(quota.cooling_until, until)
+        for other in self._sharing(record, quotas):
             if until > other.cooling_until:
                 other.cooling_until = until
                 self._interfere(other, "cooling", now)
@@ -244,6 +248,8 @@ class Staff(Dispatch):
         """End a worker's cooldown now."""
         record.cooling_until = 0.0
         record.hints_missing = 0
+        for quota in record.quotas:
+            quota.cooling_until = 0.0
         self._interfere(record, "cooldown cleared", now)
 
     def set_quotas(

@@ -475,6 +475,27 @@ async def test_a_quota_that_all_from_the_factory_share_is_no_reason_either() -> 
         assert factory.at == [0, 0]
 
 
+@pytest.mark.parametrize("whose", ["the pool's", "the factory's"])
+async def test_nobody_is_made_to_call_a_service_that_refused_the_account(whose: str) -> None:
+    """It would be refused as well; as soon as the wait is over, one is made again."""
+    account = Quota(Window(100, per=1))
+
+    def make(number: int) -> Probe:
+        does = in_turn(Throttled(20, scope="quota"), "ok") if number == 0 else takes(50)
+        return Probe(does=does, quota=None if whose == "the pool's" else account)
+
+    factory = Factory(make)
+    options = {"quota": account} if whose == "the pool's" else {}
+    async with elastic(factory, 2, 9, idle_timeout=1000, **options) as pool:
+        first = pool.submit(0, worker="worker-0")
+        await settle()
+        tasks = [pool.submit(n) for n in range(4)]
+        await until(19.9)
+        assert len(factory.at) == 2
+        await asyncio.gather(first, *tasks)
+    assert factory.at == [0, 0, 20, 20, 20]
+
+
 async def test_a_quota_of_its_own_is_a_reason_to_grow() -> None:
     """A new worker brings a new one; so does one that cools."""
     factory = Factory(lambda number: Probe(does=takes(1), quota=Quota(Window(1, per=1000))))
