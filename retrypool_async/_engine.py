@@ -33,9 +33,11 @@ from ._steps import without_own_frames
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ._elastic import Elastic
     from ._ready import RouteKey
     from ._roster import WorkerRecord
     from ._task import Cost, Task, TaskOptions
+    from ._worker import Traits
 
 logger = logging.getLogger("retrypool_async")
 
@@ -72,7 +74,7 @@ class Engine(Pulse):
             raise
         if options.on_queued is not None:
             self.observers.call("on_queued", options.on_queued, task, task.context)
-        if ledger.outbox or ledger.agenda.next_at < self._armed_at:
+        if ledger.outbox or ledger.elastic is not None or ledger.agenda.next_at < self._armed_at:
             self.carry_out()
         return task
 
@@ -82,6 +84,16 @@ class Engine(Pulse):
     def ending(self) -> bool:
         """True once the event loop, not the pool, is putting an end to everything."""
         return self.ending_check()
+
+    def employ(self, elastic: Elastic) -> None:
+        """From now on, keep the number of workers within bounds."""
+        self.ledger.employ(elastic, self.now())
+        self.carry_out()
+
+    def equip(self, record: WorkerRecord, worker: Any, traits: Traits) -> None:
+        """The factory has made a worker. Raises `WorkerRemoved` when it is wanted no more."""
+        self.ledger.equip(record, worker, traits, self.now())
+        self.carry_out()
 
     def opened(self, record: WorkerRecord, error: BaseException | None) -> None:
         self.ledger.opened(record, error, self.now())
@@ -116,7 +128,12 @@ class Engine(Pulse):
         following = ledger.succeed(record, task, value, now, go_on)
         if task.waiters is not None:
             self._wake(task)
-        if ledger.outbox or self._conditions or ledger.agenda.next_at < self._armed_at:
+        if (
+            ledger.outbox
+            or self._conditions
+            or ledger.elastic is not None
+            or ledger.agenda.next_at < self._armed_at
+        ):
             self.carry_out()
         if task.callbacks is not None:
             self._call_back(task)
@@ -141,7 +158,12 @@ class Engine(Pulse):
             if wait is not None:
                 self._log_failure(task, record, AttemptOutcome.ERROR, error)
                 following = ledger.retry_later(record, task, error, wait, now, go_on)
-                if ledger.outbox or self._conditions or ledger.agenda.next_at < self._armed_at:
+                if (
+                    ledger.outbox
+                    or self._conditions
+                    or ledger.elastic is not None
+                    or ledger.agenda.next_at < self._armed_at
+                ):
                     self.carry_out()
                 if go_on and following is not None and following.options.on_running is not None:
                     self._announce_run(following)
@@ -303,7 +325,7 @@ class Engine(Pulse):
             if options.worker is not None and options.worker != record.id:
                 pinned = ledger.roster.workers.get(options.worker)
                 why = f"pinned to {options.worker if pinned is None else pinned.name}"
-            elif missing:
+            elif missing and record.worker is not None:  # of one still to be made nobody knows
                 why = f"tag {', '.join(sorted(missing))} missing"
             else:
                 why, wait = ledger.obstacle(record, task, now)
@@ -314,6 +336,9 @@ class Engine(Pulse):
                 elif wait:
                     why = f"{why} {wait:.1f} s"
             reasons.append(f"{record.name}: {why}")
+        if ledger.elastic is not None and options.worker is None:
+            why = ledger.elastic.obstacle(ledger.roster, options.require, task.cost, now)
+            reasons.append(f"factory: {why}")
         return "; ".join(reasons) if reasons else "the pool has no workers"
 
     def subscribe(self) -> Subscription:

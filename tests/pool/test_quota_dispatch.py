@@ -658,3 +658,12 @@ async def test_a_full_queue_of_none_takes_no_task_that_must_wait_for_quota() -> 
         assert await pool.submit(3) == 3
     moves = [event.old for event in [e async for e in events] if isinstance(event, TaskMoved)]
     assert moves.count(TaskState.CREATED) == 1, "told of a task that does not exist"
+
+
+async def test_a_held_quota_is_free_as_soon_as_it_has_room() -> None:
+    """Though the task that held it waits on for another quota, and nothing else happens."""
+    a, b = Probe("a"), Probe("b", quota=Quota(Window(1, per=5)))
+    async with Pool([a, b], quota=Quota(Window(1, per=3)), debug=True) as pool:
+        for worker in ("b", "b", None):
+            pool.submit(worker, worker=worker)
+    assert (a.starts, b.starts) == ([3], [0, 6])
