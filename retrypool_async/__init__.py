@@ -36,7 +36,7 @@ from ._quota import Quota
 from ._retry import RetryPolicy
 from ._roster import WorkerRef
 from ._router import Candidate, LeastRecentlyUsed, MostQuota, RoundRobin, Strategy
-from ._snapshot import Snapshot, WorkerSnapshot
+from ._snapshot import FactorySnapshot, Snapshot, WorkerSnapshot
 from ._states import (
     AttemptOutcome,
     EndReason,
@@ -67,6 +67,7 @@ __all__ = [
     "Discard",
     "EndReason",
     "Event",
+    "FactorySnapshot",
     "FailureAction",
     "Frame",
     "FunctionWorker",

@@ -67,6 +67,7 @@ class Dispatch(Books):
 
     def _rejudge(self, now: float) -> None:
         """After a change of the workers: who may run what, and what can no longer be run."""
+        self.roster.recount()
         if self.ending:
             return  # what waits is about to be ended
         ready = self.ready
@@ -284,16 +285,21 @@ class Dispatch(Books):
         for record in self.roster.of(mask):
             if record.routable:
                 earliest = min(earliest, max(record.cooling_until, now))
+        if self.elastic is not None and self.may_come(key, task.cost):
+            earliest = min(earliest, max(self.elastic.retry_at, now))
         return earliest
 
     def alternatives(self, task: Task, record: WorkerRecord, by: float) -> bool:
         """True when a worker other than `record` may be expected to take the task `by` then."""
         key = route_key(task)
         mask = self.roster.eligible(key.require, key.worker) & ~record.bit
-        return any(
+        if any(
             other.routable and other.cooling_until <= by and other.affords(task.cost)
             for other in self.roster.of(mask)
-        )
+        ):
+            return True
+        elastic = self.elastic
+        return elastic is not None and elastic.retry_at <= by and self.may_come(key, task.cost)
 
     def outlook(self, task: Task, now: float) -> tuple[str, float | None]:
         """What a waiting task waits for, and seconds until a worker could take it, if known."""
@@ -310,7 +316,9 @@ class Dispatch(Books):
                 best = (wait, why)
         if best is not None and unknown != "busy":
             return best[1], best[0]
-        return (unknown, None) if unknown is not None else ("no workers", None)
+        if unknown is None:
+            unknown = "starting" if self.may_come(key, task.cost) else "no workers"
+        return unknown, None
 
     def obstacle(self, record: WorkerRecord, task: Task, now: float) -> tuple[str, float | None]:
         """What keeps a worker from taking a task, and for how many seconds, if that is known."""

@@ -33,9 +33,11 @@ from ._steps import without_own_frames
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ._elastic import Elastic
     from ._ready import RouteKey
     from ._roster import WorkerRecord, WorkerRef
     from ._task import Cost, Task, TaskOptions
+    from ._worker import Traits
 
 logger = logging.getLogger("retrypool_async")
 
@@ -67,7 +69,7 @@ class Engine(Pulse):
             raise
         if options.on_queued is not None:
             self.observers.call("on_queued", options.on_queued, task, task.context)
-        if ledger.outbox or ledger.agenda.next_at < self._armed_at:
+        if ledger.outbox or ledger.elastic is not None or ledger.agenda.next_at < self._armed_at:
             self.carry_out()
         return task
 
@@ -77,6 +79,16 @@ class Engine(Pulse):
     def ending(self) -> bool:
         """True once the event loop, not the pool, is putting an end to everything."""
         return self.ending_check()
+
+    def employ(self, elastic: Elastic) -> None:
+        """From now on, keep the number of workers within bounds."""
+        self.ledger.employ(elastic, self.now())
+        self.carry_out()
+
+    def equip(self, record: WorkerRecord, worker: Any, traits: Traits) -> None:
+        """The factory has made a worker. Raises `WorkerRemoved` when it is wanted no more."""
+        self.ledger.equip(record, worker, traits, self.now())
+        self.carry_out()
 
     def opened(self, record: WorkerRecord, error: BaseException | None) -> None:
         self.ledger.opened(record, error, self.now())
@@ -111,7 +123,12 @@ class Engine(Pulse):
         following = ledger.succeed(record, task, value, now, go_on)
         if task.waiters is not None:
             self._wake(task)
-        if ledger.outbox or self._conditions or ledger.agenda.next_at < self._armed_at:
+        if (
+            ledger.outbox
+            or self._conditions
+            or ledger.elastic is not None
+            or ledger.agenda.next_at < self._armed_at
+        ):
             self.carry_out()
         if task.callbacks is not None:
             self._call_back(task)
@@ -279,7 +296,7 @@ class Engine(Pulse):
             missing = options.require - record.tags
             if options.worker is not None and options.worker != record.id:
                 why = f"pinned to worker {options.worker}"
-            elif missing:
+            elif missing and record.worker is not None:  # of one still to be made nobody knows
                 why = f"tag {', '.join(sorted(missing))} missing"
             else:
                 why, wait = ledger.obstacle(record, task, now)
@@ -290,6 +307,9 @@ class Engine(Pulse):
                 elif wait:
                     why = f"{why} {wait:.1f} s"
             reasons.append(f"{record.name}: {why}")
+        if ledger.elastic is not None and options.worker is None:
+            why = ledger.elastic.obstacle(ledger.roster, options.require, task.cost, now)
+            reasons.append(f"factory: {why}")
         return "; ".join(reasons) if reasons else "the pool has no workers"
 
     def subscribe(self) -> Subscription:

@@ -253,11 +253,7 @@ class Ledger(Intake):
         task, stop = record.task, record.stop
         if task is not None and stop is not None:
             self._cut_off(record, task, stop, now)
-        if record.state is not WorkerState.STUCK:
-            before = record.state
-            record.state = WorkerState.STUCK
-            self._told_worker(record, before, "ignores being stopped", now)
-            self.outbox.append((Effect.STUCK, record, None))
+        self.stuck(record, now)
         # Interrupt it again, but ever more rarely: it may be cleaning up, slowly.
         record.grace = max(record.grace * 2, 0.1)
         record.grace_at = now + record.grace
@@ -327,6 +323,8 @@ class Ledger(Intake):
                 self._out_of_grace(whom, now)
             elif what is Due.REBUILD:
                 self._attend(whom, now)
+            elif what is Due.REVIEW:
+                self._review_at = inf  # `review` follows every step
             else:
                 self.resume(whom, now)
 

@@ -47,6 +47,12 @@ class Pool(PoolStaff[T, R]):
 
     Args:
         workers: The workers to start with; more may be added while it runs.
+        factory: Makes further workers: a function without arguments, async or not, that returns
+            one. An async one is bounded by `start_timeout`.
+        min_workers: Workers to have at least, with a factory; given ones count. Default 1.
+        max_workers: Workers up to which the factory is asked when ready tasks wait that a new one
+            could take; given ones count. Default: no more than `min_workers`, or 1.
+        idle_timeout: Seconds after which a worker from the factory goes that nothing needs.
         strategy: Chooses among workers that may run a task. Default: the longest idle.
         retry: When a failed task is tried again. Default: 3 attempts, jittered exponential
             waits up to 30 s. May be replaced live: `pool.retry = ...`.
@@ -168,7 +174,7 @@ class Pool(PoolStaff[T, R]):
         Args:
             items: Any iterable, sync or async; read only as far as results are consumed.
             window: Tasks that may be in flight or waiting to be consumed. Default: twice the
-                number of workers, at least 16.
+                number of workers, or of `max_workers`, at least 16.
             ordered: True yields in the order of the items, False as they end.
             return_exceptions: True yields a failed or refused item's error in the place of its
                 result; False raises it and cancels the tasks in flight.
@@ -217,7 +223,10 @@ class Pool(PoolStaff[T, R]):
 
     def _window(self, window: int | None) -> int:
         if window is None:
-            return max(16, 2 * len(self._engine.ledger.roster.workers))
+            workers = len(self._engine.ledger.roster.workers)
+            if self._sizes is not None:
+                workers = max(workers, self._sizes.max_workers)
+            return max(16, 2 * workers)
         return count("window", window, at_least=1)
 
     # -- looking -------------------------------------------------------------------------------

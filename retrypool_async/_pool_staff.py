@@ -43,12 +43,7 @@ class PoolStaff(PoolLife[T, R]):
         if not self._engine.open:
             self._refuse()
         flag("wait", wait)
-        present = [
-            record.worker
-            for record in self._engine.ledger.roster.workers.values()
-            if not record.retired or record.worker is worker
-        ]
-        self._check_workers([*present, worker])
+        self._check_workers([*self._present(worker), worker])
         record = self._take_in(worker)
         if wait:
             try:

@@ -29,7 +29,7 @@ from ._states import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from ._quota import Quota
     from ._retry import RetryPolicy
@@ -58,6 +58,7 @@ class Pulse:
         metadata: dict[str, Any],
         quotas: tuple[Quota, ...],
         resubmit: Callable[[DeadTask], TaskHandle[Any]],
+        make: Callable[[WorkerRecord], Awaitable[None]],
         pool: object,
     ) -> None:
         self.settings = settings
@@ -90,7 +91,10 @@ class Pulse:
         self.stop_grace = settings.stop_grace
         self.start_timeout = settings.start_timeout
         self.stop_timeout = settings.stop_timeout
+        self.make = make
+        # Set by the supervisor.
         self.ending_check: Callable[[], bool] = lambda: False
+        self.launch: Callable[[WorkerRecord], None] = lambda record: None
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Bind to the running loop."""
@@ -146,6 +150,8 @@ class Pulse:
         """Do what the ledger has left in its outbox, and see to the timer and to who waits."""
         ledger = self.ledger
         outbox = ledger.outbox
+        if ledger.elastic is not None and not self.ending_check():  # there is a host for more
+            ledger.review(self.now())
         while outbox:  # taken out one by one: hooks and callbacks may lead back into this loop
             effect, subject, detail = outbox.popleft()
             if effect is Effect.ASSIGN or effect is Effect.ORDER:
@@ -156,6 +162,8 @@ class Pulse:
                 self._tell(subject)
             elif effect is Effect.INTERRUPT:
                 subject.runner.interrupt()
+            elif effect is Effect.LAUNCH:
+                self.launch(subject)
             elif effect is Effect.OVERDUE:
                 # Not at once: an attempt that ends at this very instant counts as in time. What
                 # wakes it may be behind this timer in this turn of the loop, and then it takes

@@ -208,6 +208,11 @@ class Lane:
         if len(lanes) > SPARE_LANES and self.cost is not ONE_REQUEST:
             lanes.pop(self.cost, None)
 
+    @property
+    def waiting(self) -> int:
+        """How many live tasks are in here."""
+        return len(self.fifo) + len(self.heap) - self.dead
+
     def __iter__(self) -> Iterator[Task]:
         for task in self.fifo:
             if task.state is _QUEUED:

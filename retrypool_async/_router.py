@@ -115,7 +115,7 @@ class Search:
         #: Ids of the quotas that are held, and the workers found to have one of them.
         self.held: set[int] = set()
         self.closed = 0
-        #: Seconds until the first waiting task could start; None when only a free worker helps.
+        #: Seconds until a quota that is held has room; None when only a free worker helps.
         self.wait: float | None = None
 
     def find(
@@ -146,10 +146,14 @@ class Search:
         if fitting:
             return self._choose(fitting, now)
         if soonest is not None:
-            held.update(id(q) for q in soonest.quotas if q.until(cost, now) > 0.0)
+            for quota in soonest.quotas:
+                wait = quota.until(cost, now)
+                if wait > 0.0:
+                    held.add(id(quota))
+                    # From then on it is held no more, even if the task has to wait for another.
+                    if self.wait is None or wait < self.wait:
+                        self.wait = wait
             self.closed |= soonest.bit
-            if self.wait is None or shortest < self.wait:
-                self.wait = shortest
         return None
 
     def _choose(self, fitting: list[WorkerRecord], now: float) -> WorkerRecord:

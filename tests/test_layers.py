@@ -25,9 +25,10 @@ LEVELS: tuple[frozenset[str], ...] = (
     # the parts of the ledger, and of the engine
     frozenset({"_roster", "_ready", "_router", "_audit", "_judge", "_steps"}),
     # the ledger, floor by floor, and what runs one worker
-    frozenset({"_books", "_runner", "_options"}),
+    frozenset({"_books", "_elastic", "_runner", "_options"}),
     frozenset({"_dispatch"}),
     frozenset({"_staff"}),
+    frozenset({"_hiring"}),
     frozenset({"_runs"}),
     frozenset({"_intake"}),
     frozenset({"_ledger"}),
@@ -36,6 +37,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"_engine"}),
     frozenset({"_supervisor"}),
     # the front door
+    frozenset({"_pool_base"}),
     frozenset({"_pool_life"}),
     frozenset({"_pool_staff"}),
     frozenset({"_pool"}),
@@ -49,6 +51,8 @@ STDLIB_ONLY = {
         "_books",
         "_dispatch",
         "_staff",
+        "_hiring",
+        "_elastic",
         "_runs",
         "_intake",
         "_ledger",

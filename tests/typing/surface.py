@@ -16,6 +16,7 @@ from retrypool_async import (
     DeadTasks,
     EndReason,
     Event,
+    FactorySnapshot,
     FailureAction,
     FunctionWorker,
     Hooks,
@@ -99,6 +100,18 @@ async def submitting() -> None:
         assert_type(pool.snapshot(), Snapshot)
         assert_type(await pool.add(Text()), WorkerRef)
         pool.submit("text")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def new_text() -> Text:
+    return Text()
+
+
+def elastic() -> None:
+    assert_type(Pool(factory=Text), Pool[int, str])
+    assert_type(Pool(factory=new_text, min_workers=0, max_workers=3), Pool[int, str])
+    assert_type(Pool([Text()], factory=lambda: Text(), idle_timeout=9), Pool[int, str])
+    factory = Pool(factory=Text).snapshot().factory
+    assert_type(factory, FactorySnapshot | None)
 
 
 async def handles(handle: TaskHandle[str]) -> None:
