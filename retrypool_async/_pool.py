@@ -108,6 +108,18 @@ class Pool(PoolStaff[T, R]):
                 chosen = task_options(given, self._default_values, self._find_id)
         return self._submit(data, chosen, cost)
 
+    def check_options(self, **options: Unpack[SubmitOptions]) -> None:
+        """Check options of `submit` and do nothing else, for tasks to be submitted later.
+
+        Raises:
+            Unroutable, WorkerRemoved: there is no such `worker`.
+            TypeError, ValueError: an option is wrong.
+        """
+        given = dict(options)
+        if "cost" in given:
+            self._check_dimensions(cost_of(given.pop("cost")))
+        task_options(given, self._default_values, self._find_id)
+
     async def enqueue(self, data: T, **options: Unpack[SubmitOptions]) -> TaskHandle[R]:
         """Submit a task, waiting for room in the queue if it is full.
 
