@@ -134,12 +134,15 @@ class Pool(PoolStaff[T, R]):
                 return self.submit(data, **options)
             except QueueFull as full:
                 no_use = ledger.roster.free  # free, and cannot take it
+                present = len(ledger.roster.workers)
 
-                def room(size: int = full.size) -> bool:
+                def room(size: int = full.size, present: int = present) -> bool:
                     nonlocal no_use
                     freed = ledger.roster.free & ~no_use
                     no_use &= ledger.roster.free
-                    return not engine.open or freed != 0 or ledger.waiting < size
+                    # If the last worker that could take it goes, it is refused for that reason.
+                    changed = len(ledger.roster.workers) != present
+                    return not engine.open or changed or freed != 0 or ledger.waiting < size
 
                 await engine.until(room, full.retry_after)
 
