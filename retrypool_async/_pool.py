@@ -115,6 +115,18 @@ class Pool(PoolStaff[T, R]):
                 chosen = task_options(given, self._default_values, self._find_id)
         return self._submit(data, chosen, cost)
 
+    def check_options(self, **options: Unpack[SubmitOptions]) -> None:
+        """Check options of `submit` and do nothing else, for tasks to be submitted later.
+
+        Raises:
+            Unroutable, WorkerRemoved: there is no such `worker`.
+            TypeError, ValueError: an option is wrong.
+        """
+        given = dict(options)
+        if "cost" in given:
+            self._check_dimensions(cost_of(given.pop("cost")))
+        task_options(given, self._default_values, self._find_id)
+
     async def enqueue(self, data: T, **options: Unpack[SubmitOptions]) -> TaskHandle[R]:
         """Submit a task, waiting for room in the queue if it is full.
 
@@ -129,12 +141,15 @@ class Pool(PoolStaff[T, R]):
                 return self.submit(data, **options)
             except QueueFull as full:
                 no_use = ledger.roster.free  # free, and cannot take it
+                present = len(ledger.roster.workers)
 
-                def room(size: int = full.size) -> bool:
+                def room(size: int = full.size, present: int = present) -> bool:
                     nonlocal no_use
                     freed = ledger.roster.free & ~no_use
                     no_use &= ledger.roster.free
-                    return not engine.open or freed != 0 or ledger.waiting < size
+                    # If the last worker that could take it goes, it is refused for that reason.
+                    changed = len(ledger.roster.workers) != present
+                    return not engine.open or changed or freed != 0 or ledger.waiting < size
 
                 await engine.until(room, full.retry_after)
 

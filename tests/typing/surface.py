@@ -99,6 +99,7 @@ async def submitting() -> None:
             assert_type(ended, TaskHandle[str])
         assert_type(pool.snapshot(), Snapshot)
         assert_type(await pool.add(Text()), WorkerRef)
+        pool.check_options(timeout=5, bounce=True)
         pool.submit("text")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
