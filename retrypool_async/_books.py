@@ -241,9 +241,14 @@ class Books:
 def route_key(task: Task) -> RouteKey:
     """The route of a task as it stands: its wishes, and the workers it has tried."""
     options = task.options
-    if options.worker is None and not task.tried and not options.require and options.aging is None:
+    if (
+        options.worker is None
+        and not task.tried_mask
+        and not options.require
+        and options.aging is None
+    ):
         return ANY_WORKER
-    return RouteKey(options.require, options.worker, task.tried, options.aging)
+    return RouteKey(options.require, options.worker, task.tried_mask, options.aging)
 
 
 def is_usual(key: RouteKey) -> bool:

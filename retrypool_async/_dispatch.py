@@ -63,7 +63,7 @@ class Dispatch(Books):
             for cost, lane in list(route.lanes.items()) if key.tried else ():
                 if not self._has_untried(key, cost):
                     for task in lane.take_all():
-                        task.tried = 0
+                        task.tried_mask = 0
                         self.ready.push(task, self._route(route_key(task)))
 
     def _rejudge(self, now: float) -> None:
@@ -220,7 +220,7 @@ class Dispatch(Books):
     ) -> None:
         key = route_key(task)
         if key.tried and not self._has_untried(key, task.cost):
-            task.tried = 0
+            task.tried_mask = 0
             key = route_key(task)
         self._moved(task, QUEUED, reason, now, run)
         task.queued_at = now
@@ -241,7 +241,7 @@ class Dispatch(Books):
 
     def _line(self, task: Task) -> deque[Task] | None:
         """Where a task has only to queue up behind others; None if there is more to it."""
-        if self.roster.free or self.observed or not task.options.plain or task.tried:
+        if self.roster.free or self.observed or not task.options.plain or task.tried_mask:
             return None
         return self.ready.line_for(task.cost)
 

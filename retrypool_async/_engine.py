@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._books import Effect
 from ._errors import PoolClosed
+from ._explain import explain
 from ._handle import TaskHandle
 from ._hooks import Subscription
 from ._pulse import Pulse
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from ._elastic import Elastic
     from ._ready import RouteKey
-    from ._roster import WorkerRecord
+    from ._roster import WorkerRecord, WorkerRef
     from ._task import Cost, Task, TaskOptions
     from ._worker import Traits
 
@@ -302,44 +303,12 @@ class Engine(Pulse):
             limits.append(task.started_at + task.options.attempt_timeout)
         return max(min(limits) - self.now(), 0.0) if limits else None
 
+    def tried(self, task: Task) -> tuple[WorkerRef, ...]:
+        records = self.ledger.roster.workers.values()
+        return tuple(record.ref for record in records if task.tried_mask & record.bit)
+
     def explain(self, task: Task) -> str:
-        """Why a task has not started, worker by worker."""
-        if task.state in FINAL_STATES:
-            succeeded = task.state is TaskState.SUCCEEDED
-            return "succeeded" if succeeded else f"ended: {task.reason.value}"
-        if task.state in (TaskState.RESERVED, TaskState.RUNNING):
-            return f"{task.state.name.lower()} on {task.holder.name}"
-        now = self.now()
-        if task.state is TaskState.SCHEDULED:
-            return f"retry in {task.due - now:.1f} s"
-        ledger = self.ledger
-        if ledger.paused:
-            return "the pool is paused"
-        limit = ledger.concurrency
-        if limit is not None and ledger.held >= limit:
-            return f"the pool is at its concurrency of {limit}"
-        options = task.options
-        reasons: list[str] = []
-        for record in ledger.roster.workers.values():
-            missing = options.require - record.tags
-            if options.worker is not None and options.worker != record.id:
-                pinned = ledger.roster.workers.get(options.worker)
-                why = f"pinned to {options.worker if pinned is None else pinned.name}"
-            elif missing and record.worker is not None:  # of one still to be made nobody knows
-                why = f"tag {', '.join(sorted(missing))} missing"
-            else:
-                why, wait = ledger.obstacle(record, task, now)
-                if why == "free":
-                    why = "tried already" if task.tried & record.bit else "others go first"
-                elif wait == inf:
-                    why = "quota too small"
-                elif wait:
-                    why = f"{why} {wait:.1f} s"
-            reasons.append(f"{record.name}: {why}")
-        if ledger.elastic is not None and options.worker is None:
-            why = ledger.elastic.obstacle(ledger.roster, options.require, task.cost, now)
-            reasons.append(f"factory: {why}")
-        return "; ".join(reasons) if reasons else "the pool has no workers"
+        return explain(self.ledger, task, self.now())
 
     def subscribe(self) -> Subscription:
         """Start listening to events."""

@@ -166,6 +166,15 @@ class TaskHandle(Task, Generic[R]):
         return tuple(moves)
 
     @property
+    def tried(self) -> tuple[WorkerRef, ...]:
+        """The workers that its next retry passes over, by id: with `bounce`, those of this round.
+
+        Empty once a new round has begun, and for a task that has not bounced. Workers that have
+        left the pool are not in it; `attempts` names them all.
+        """
+        return cast("tuple[WorkerRef, ...]", self.engine.tried(self))
+
+    @property
     def throttles(self) -> int:
         """How often the service refused it."""
         return 0 if self.past is None else self.past.throttles

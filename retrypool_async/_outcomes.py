@@ -218,7 +218,7 @@ class Outcomes(Intake):
         """Do what a ruling says of the task. True when it has become ready."""
         if isinstance(plan, Again):
             if plan.elsewhere:
-                task.tried |= record.bit
+                task.tried_mask |= record.bit
             start = now + plan.delay
             ending = plan.else_ending
             if ending is None and task.deadline is not None and task.deadline <= now:

@@ -19,6 +19,7 @@ from ._pool_staff import PoolStaff
 from ._ready import ANY_WORKER
 from ._retry import RetryPolicy
 from ._router import Strategy
+from ._states import PoolState
 from ._task import ONE_REQUEST
 from ._threads import submit_from_thread
 from ._time import (
@@ -138,6 +139,18 @@ class Pool(PoolStaff[T, R]):
             self._refuse()
         return submit_from_thread(self._engine, lambda: self.submit(data, **options))
 
+    def check_options(self, **options: Unpack[SubmitOptions]) -> None:
+        """Check options of `submit` and do nothing else, for tasks to be submitted later.
+
+        Raises:
+            Unroutable, WorkerRemoved: there is no such `worker`.
+            TypeError, ValueError: an option is wrong.
+        """
+        given = dict(options)
+        if "cost" in given:
+            self._check_dimensions(cost_of(given.pop("cost")))
+        task_options(given, self._default_values, self._find_id)
+
     async def enqueue(self, data: T, **options: Unpack[SubmitOptions]) -> TaskHandle[R]:
         """Submit a task, waiting for room in the queue if it is full.
 
@@ -152,12 +165,15 @@ class Pool(PoolStaff[T, R]):
                 return self.submit(data, **options)
             except QueueFull as full:
                 no_use = ledger.roster.free  # free, and cannot take it
+                present = len(ledger.roster.workers)
 
-                def room(size: int = full.size) -> bool:
+                def room(size: int = full.size, present: int = present) -> bool:
                     nonlocal no_use
                     freed = ledger.roster.free & ~no_use
                     no_use &= ledger.roster.free
-                    return not engine.open or freed != 0 or ledger.waiting < size
+                    # If the last worker that could take it goes, it is refused for that reason.
+                    changed = len(ledger.roster.workers) != present
+                    return not engine.open or changed or freed != 0 or ledger.waiting < size
 
                 await engine.until(room, full.retry_after)
 
@@ -291,8 +307,17 @@ class Pool(PoolStaff[T, R]):
         return self._engine.dead
 
     @property
+    def state(self) -> PoolState:
+        """Where the pool is in its life."""
+        if self._supervisor is None:
+            return PoolState.NEW
+        if self._engine.open:
+            return PoolState.RUNNING
+        return PoolState.CLOSED if self._supervisor.over() else PoolState.CLOSING
+
+    @property
     def running(self) -> bool:
-        """True while the pool takes tasks."""
+        """True while the pool takes tasks: `state` is RUNNING."""
         return self._engine.open
 
     def events(self) -> Subscription:

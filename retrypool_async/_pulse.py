@@ -246,7 +246,12 @@ class Pulse:
             task.id,
             task.reason.value,
             type(task.value).__name__,
-            extra={"pool": self.settings.name, "task": task.id, "reason": task.reason.name},
+            extra={
+                "pool": self.settings.name,
+                "task": task.id,
+                "worker": None if handle.worker is None else handle.worker.name,
+                "reason": task.reason.name,
+            },
         )
         self.observers.call("on_dead", self.hooks.on_dead, dead, task.context)
 

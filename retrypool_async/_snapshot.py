@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from ._states import TaskState, WorkerState, WorkerWish
 
@@ -25,6 +25,8 @@ class WorkerSnapshot:
     wish: WorkerWish
     #: The id of the task it holds, or None.
     task: int | None
+    #: The metadata of that task as it is now, a copy; empty without a task.
+    metadata: Mapping[str, Any] = field(repr=False)
     tags: frozenset[str]
     quota_left: Mapping[str, float]
     #: When it will have cooled, None when it is not cooling.
@@ -110,6 +112,7 @@ def take_snapshot(ledger: Ledger, pool_quotas: tuple[Quota, ...], now: float) ->
     pool_wide = {id(quota) for quota in pool_quotas}
     workers: list[WorkerSnapshot] = []
     for record in records:
+        task = record.task
         left: dict[str, float] = {}
         sharing: set[int] = set()
         for quota in record.quotas:
@@ -123,7 +126,8 @@ def take_snapshot(ledger: Ledger, pool_quotas: tuple[Quota, ...], now: float) ->
                 name=record.name,
                 state=record.state,
                 wish=record.wish,
-                task=None if record.task is None else record.task.id,
+                task=None if task is None else task.id,
+                metadata={} if task is None else dict(task.engine.metadata_of(task)),
                 tags=record.tags,
                 quota_left=left,
                 cooling_until=record.cooling_until if record.cooling_until > now else None,

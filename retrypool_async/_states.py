@@ -74,6 +74,16 @@ LEGAL_MOVES: dict[TaskState, frozenset[TaskState]] = {
 
 
 @plain_members
+class PoolState(Enum):
+    """Where a pool is in its life. A closed one may be started again."""
+
+    NEW = auto()  #: never started
+    RUNNING = auto()  #: taking tasks
+    CLOSING = auto()  #: taking none; some may still end by themselves
+    CLOSED = auto()  #: over
+
+
+@plain_members
 class WorkerState(Enum):
     """What a worker is doing, as opposed to what its operator wants (`WorkerWish`)."""
 

@@ -119,6 +119,10 @@ class Supervisor:
             host.exception()  # looked at: workers contain theirs, so there is none
         self._engine.sweep()
 
+    def over(self) -> bool:
+        """True once closing has come to its end, or the event loop has ended the host."""
+        return any(task is not None and task.done() for task in (self._closer, self._host))
+
     def launch(self, record: WorkerRecord) -> None:
         """Start the runner of a worker that the ledger knows already."""
         root = self._root

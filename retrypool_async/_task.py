@@ -96,7 +96,7 @@ class Task:
         "started_at",
         "state",
         "submitted_at",
-        "tried",
+        "tried_mask",
         "value",
         "waiters",
     )
@@ -134,7 +134,7 @@ class Task:
         #: Runs that have been started, of every kind.
         self.run_count = 0
         #: Bitmask of the workers that are not to be tried again in this round.
-        self.tried = 0
+        self.tried_mask = 0
         #: Loop time by which the task must have ended; None for never.
         self.deadline: float | None = None
         #: When quota became the only thing it waits for; None while it is not.

@@ -29,7 +29,7 @@ LINKING = [
     ),
 ]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-NEEDING_REAL_TIME = {"threads"}
+NEEDING_REAL_TIME = {"threads", "http_api"}
 BLOCK = re.compile(
     r"^```python(?P<real> real-time)?\n(?P<code>.*?)^```\n(?:\n*^```text\n(?P<output>.*?)^```)?",
     re.DOTALL | re.MULTILINE,
@@ -74,7 +74,7 @@ def test_every_block_runs_and_prints_what_is_shown(
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=[path.stem for path in EXAMPLES])
 def test_every_example_prints_what_its_docstring_says(path: Path) -> None:
-    """After the line "Output:". In virtual time, unless it needs threads."""
+    """After the line "Output:". In virtual time, unless it needs threads or sockets."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None

@@ -192,14 +192,26 @@ BAD_SUBMITS: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("options", "field"), BAD_SUBMITS)
 async def test_a_submit_refuses_bad_options(options: dict[str, Any], field: str) -> None:
-    """And records nothing."""
+    """And records nothing. Nor does a mere check of them."""
     quota = Quota(requests=Window(5, per=1), tokens=Window(5, per=1))
     async with Pool([Probe(quota=quota)], debug=True) as pool:
         refused(lambda: pool.submit(1, **options), field)
+        refused(lambda: pool.check_options(**options), field)
         snapshot = pool.snapshot()
         assert snapshot.submitted == 0
         assert snapshot.workers[0].quota_left == {"requests": 5, "tokens": 5}
         assert await pool.submit(1) == 1
+
+
+async def test_good_options_pass_a_check_which_submits_nothing() -> None:
+    """A worker of that name has to be there, as for `submit`."""
+    quota = Quota(requests=Window(5, per=1), tokens=Window(5, per=1))
+    async with Pool([Probe("a", quota=quota)], debug=True) as pool:
+        pool.check_options()
+        pool.check_options(cost={"tokens": 50}, worker="a", require="gpu", timeout=3, bounce=True)
+        with pytest.raises(Unroutable, match="'b'"):
+            pool.check_options(worker="b")
+        assert pool.snapshot().submitted == 0
 
 
 @pytest.mark.parametrize("kind", [Window, Bucket])

@@ -17,6 +17,7 @@ from retrypool_async import (
     Throttled,
     Window,
 )
+from retrypool_async.testing import settle
 from tests.pool.probe import Probe, fails, in_turn, now, takes
 
 AT_ONCE = RetryPolicy.fixed(0)
@@ -35,6 +36,33 @@ async def test_a_bounced_retry_leaves_the_worker_that_failed_it() -> None:
         assert await task == 1
         assert path(task) == ["bad", "good"]
         assert [a.outcome for a in task.attempts] == [AttemptOutcome.ERROR, AttemptOutcome.OK]
+
+
+async def test_a_handle_tells_whom_its_next_retry_passes_over() -> None:
+    """Those that have tried it in this round, as long as they are there."""
+    workers = [Probe(name, does=fails()) for name in ("a", "b", "c")]
+    async with Pool(workers, retry=RetryPolicy.fixed(1, attempts=4), debug=True) as pool:
+        a, b, c = pool.workers()
+        task = pool.submit(1, bounce=True)
+        seen = [task.tried]
+        for _ in range(3):
+            await settle()
+            seen.append(task.tried)
+            if len(seen) < 4:
+                await asyncio.sleep(1)
+        assert seen == [(), (a,), (a, b), (a, b, c)]
+        await pool.remove("b")
+        assert task.tried == (a, c)
+
+
+async def test_nobody_is_passed_over_in_a_new_round_or_without_bounce() -> None:
+    """Whoever tried it may be next."""
+    workers = [Probe(name, does=fails()) for name in ("a", "b")]
+    async with Pool(workers, retry=RetryPolicy.fixed(1), debug=True) as pool:
+        plain, bounced = pool.submit(1, worker="a"), pool.submit(2, bounce=True)
+        await asyncio.sleep(2)  # a new round begins when the third attempt falls due
+        assert (path(plain)[0], plain.tried) == ("a", ())
+        assert (len(path(bounced)), bounced.tried) == (2, ())
 
 
 async def test_without_bounce_a_retry_goes_to_whoever_is_free() -> None:

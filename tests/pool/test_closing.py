@@ -15,10 +15,12 @@ from retrypool_async import (
     EndReason,
     Pool,
     PoolClosed,
+    PoolState,
     Quota,
     RetryPolicy,
     TaskHandle,
     TaskState,
+    Unroutable,
     Window,
     WorkerStartFailed,
 )
@@ -140,6 +142,23 @@ async def test_each_task_hears_of_the_close_by_an_error_of_its_own() -> None:
     assert [type(error) for error in errors] == [PoolClosed, PoolClosed]
     assert errors[0] is not errors[1]
     assert getattr(errors[1], "__notes__", []) == []
+
+
+async def test_the_state_of_a_pool_follows_it_through_its_life() -> None:
+    """New, running, closing, closed; and running again."""
+    pool = Pool([Probe("w", does=takes(5))], debug=True)
+    states = [pool.state]
+    for _ in range(2):
+        await pool.start()
+        states.append(pool.state)
+        pool.submit(1)
+        closing = pool.request_close()
+        states.append(pool.state)
+        assert closing is not None
+        await closing
+        states.append(pool.state)
+    again = [PoolState.RUNNING, PoolState.CLOSING, PoolState.CLOSED]
+    assert states == [PoolState.NEW, *again, *again]
 
 
 async def test_closing_a_pool_that_never_ran_does_nothing() -> None:
@@ -545,6 +564,25 @@ async def test_the_report_lists_what_was_lost_by_id_with_data_and_attempts() -> 
 
 
 @pytest.mark.timeout(5)
+@pytest.mark.parametrize("removed", ["a", "b"])
+async def test_enqueue_does_not_wait_for_room_with_workers_that_are_gone(removed: str) -> None:
+    """Although no room comes of it, where none may wait at all."""
+    workers = [Probe("a", does=takes(9), tags={"gpu"}), Probe("b", does=takes(9))]
+    async with Pool(workers, max_queue=0, debug=True) as pool:
+        for ref in pool.workers():
+            pool.submit(1, worker=ref)
+        producer = asyncio.ensure_future(pool.enqueue(2, require="gpu"))
+        await asyncio.sleep(1)
+        await pool.remove(removed, force=True)
+        if removed == "a":
+            with pytest.raises(Unroutable):
+                await producer
+            assert now() == 1
+        else:
+            await producer
+            assert now() == 9
+
+
 async def test_a_free_worker_that_may_not_take_it_does_not_spin_enqueue() -> None:
     """The queue is full of tasks for a busy worker; another is free but of no use."""
     workers = [Probe("a", does=takes(5)), Probe("b", quota=Quota(Window(1, per=100)))]
@@ -593,3 +631,30 @@ async def test_whoever_waits_for_a_worker_to_open_hears_that_the_pool_closes(cal
     with pytest.raises(PoolClosed):
         await waiting
     assert now() == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "remove"),
+    [
+        ({"max_queue": 0}, False),
+        ({"quota": Quota(Window(1, per=1000))}, False),
+        ({"no_workers": "dead"}, True),
+        ({"no_workers": "raise"}, True),
+    ],
+    ids=["full", "limited", "dead without workers", "no workers"],
+)
+async def test_closed_is_said_before_anything_else(options: dict[str, Any], remove: bool) -> None:
+    """Whatever other reason there is to refuse a task, or to take it."""
+    async with Pool([Probe("w")], debug=True, **options) as pool:
+        await pool.submit(1)
+        if remove:
+            await pool.remove("w")
+        closing = pool.request_close()
+        for _ in range(2):  # while it closes, and after
+            with pytest.raises(PoolClosed):
+                pool.submit(2)
+            with pytest.raises(PoolClosed):
+                await pool.enqueue(2)
+            assert closing is not None
+            await closing
+        assert pool.snapshot().submitted == 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import subprocess
+import sys
 from itertools import pairwise
 from typing import Any
 
@@ -273,6 +275,42 @@ async def test_the_log_is_loud_only_about_deaths(caplog: pytest.LogCaptureFixtur
     assert levels.count(logging.ERROR) == 1
     assert levels.count(logging.WARNING) <= 5
     assert all(record.name == "retrypool_async" for record in caplog.records)
+
+
+async def test_log_records_say_in_fields_what_they_are_about(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Pool, task and worker, for whoever collects logs by machine."""
+    worker = Probe("w", does=in_turn(Throttled(1), ValueError(), KeyError()))
+    policy = RetryPolicy.fixed(1, attempts=2)
+    with caplog.at_level(logging.INFO, "retrypool_async"):
+        async with Pool([worker], retry=policy, name="mine", debug=True) as pool:
+            task = pool.submit(1)
+            await task.wait()
+    fields = [(r.levelname, *map(vars(r).get, ("pool", "task", "worker"))) for r in caplog.records]
+    levels = ["WARNING", "INFO", "INFO", "ERROR"]
+    assert fields == [(level, "mine", task.id, "w") for level in levels]
+
+
+def test_nothing_is_printed_unless_logging_is_set_up() -> None:
+    """Neither about the death nor about the failures before it."""
+    program = """
+import asyncio
+from retrypool_async import FunctionWorker, Pool, RetryPolicy
+
+async def fail(data): raise ValueError(data)
+
+async def main():
+    async with Pool([FunctionWorker(fail)], retry=RetryPolicy.fixed(0, attempts=2)) as pool:
+        await pool.submit(1).wait()
+        print(len(pool.dead))
+
+asyncio.run(main())
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert (ran.stdout, ran.stderr) == ("1\n", "")
 
 
 async def test_the_moves_of_a_worker_are_a_chain_from_start_to_stop() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from retrypool_async import (
+    AttemptFailed,
     DeadTask,
     EndReason,
     FailureAction,
@@ -16,6 +17,7 @@ from retrypool_async import (
     Pool,
     PoolClosed,
     RetryPolicy,
+    TaskHandle,
     TaskMoved,
     TaskState,
 )
@@ -23,6 +25,7 @@ from retrypool_async._hooks import BACKLOG, Subscription
 from tests.pool.probe import Probe, fails, in_turn, now
 
 VAR: contextvars.ContextVar[str] = contextvars.ContextVar("var", default="none")
+ONE = RetryPolicy.fixed(0, attempts=1)
 
 
 @pytest.mark.parametrize("is_async", [False, True])
@@ -137,6 +140,49 @@ async def test_a_tasks_own_callbacks_are_called_with_its_handle() -> None:
         assert not await task.reached(TaskState.DEAD)
     assert seen[0] == "queued 1"
     assert [s for s in seen if s[0] != "q"] == ["running 1", "running 1", "done 1 SUCCEEDED"]
+
+
+async def test_every_ending_is_announced_once() -> None:
+    """Success, death, a drop, a cancellation, a time limit, the loss of all workers, the close."""
+    seen: list[tuple[str, str]] = []
+
+    def done(task: TaskHandle[Any]) -> None:
+        seen.append((task.data, task.history[-1].reason))
+
+    def work(data: str) -> Any:
+        if data == "hangs":
+            return asyncio.sleep(100)
+        if data != "succeeds":
+            raise ValueError
+        return data
+
+    def drop(failed: AttemptFailed) -> FailureAction | None:
+        return FailureAction.DROP if failed.task.data == "drops" else None
+
+    pool = Pool([Probe("w", does=work)], retry=ONE, hooks=Hooks(on_failure=drop), debug=True)
+    async with pool:
+        for data in ("succeeds", "dies", "drops"):
+            await pool.submit(data, on_done=done).wait()
+        running = pool.submit("hangs", on_done=done)
+        for data in ("is cancelled", "waits too long", "loses its worker"):
+            limit = 1 if data == "waits too long" else None
+            waiting = pool.submit(data, on_done=done, queue_timeout=limit, worker="w")
+            if data == "is cancelled":
+                waiting.cancel()
+        await asyncio.sleep(2)
+        await pool.add(Probe("other", does=work))
+        await pool.remove("w", force=True)
+        await running.reached(TaskState.RUNNING)
+        await pool.close("cancel")
+    assert seen == [
+        ("succeeds", "succeeded"),
+        ("dies", "attempts used up"),
+        ("drops", "dropped by the failure hook"),
+        ("is cancelled", "cancelled by the caller"),
+        ("waits too long", "queue timeout"),
+        ("loses its worker", "no worker can take it"),
+        ("hangs", "pool closed"),
+    ]
 
 
 async def test_events_come_in_order_and_end_with_the_pool() -> None:

@@ -18,6 +18,7 @@ from retrypool_async import (
     AttemptTimeout,
     Pool,
     PoolClosed,
+    PoolState,
     QueueFull,
     ResourceWorker,
     RetryPolicy,
@@ -559,6 +560,7 @@ async def test_stuck_workers_and_failed_teardowns_are_reported() -> None:
     report = await pool.close("cancel", timeout=3)
     assert now() == pytest.approx(4)
     assert report.stuck == ("stuck",)
+    assert pool.state is PoolState.CLOSED  # for everybody but that worker
     assert [(name, type(error)) for name, error in report.failed_teardowns] == [("broken", OSError)]
     assert [left.id for left in report.unfinished] == [task.id]
     await asyncio.sleep(200)

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from retrypool_async import Bucket, Pool, Quota, RetryPolicy, Window
+from retrypool_async import Bucket, Pool, PoolState, Quota, RetryPolicy, Window, current_task
 from retrypool_async.testing import VirtualLoop
 from tests.pool.probe import Probe, fails, in_turn, takes
 
@@ -75,6 +75,26 @@ async def test_one_pool_may_serve_the_workers_of_another() -> None:
 
         async with Pool([Probe(does=ask) for _ in range(2)], debug=True) as outer:
             assert [v async for v in outer.map(range(4))] == [1, 2, 3, 4]
+
+
+async def test_an_attempt_notes_things_on_its_own_task_and_on_no_other() -> None:
+    """Also where one pool serves the workers of another."""
+
+    def note(data: object) -> None:
+        current_task().metadata["noted by"] = "inner"
+
+    async with Pool([Probe(does=note)], debug=True) as inner:
+
+        async def ask(data: object) -> Any:
+            current_task().metadata["noted by"] = "outer"
+            task = inner.submit(data)
+            await task
+            return task.metadata
+
+        async with Pool([Probe(does=ask)], debug=True) as outer:
+            task = outer.submit(1)
+            assert await task == {"noted by": "inner"}
+            assert task.metadata == {"noted by": "outer"}
 
 
 @pytest.mark.parametrize("where", ["open", "add", "submit", "listen"])
@@ -154,6 +174,7 @@ def test_a_loop_that_ends_with_the_pool_open_leaves_no_handle_unsettled(
         tasks = asyncio.run(abandon())
         gc.collect()
     assert [task.done() for task in tasks] == [True] * 3
+    assert pool.state is PoolState.CLOSED
     for task in tasks:
         assert task.error() is not None
         task.add_done_callback(print)

@@ -12,6 +12,8 @@ from aiolimiter import AsyncLimiter
 from retrypool_async import (
     Bucket,
     CostTooLarge,
+    FailureAction,
+    Hooks,
     Pool,
     QueueFull,
     QueueTimeout,
@@ -349,6 +351,25 @@ async def test_a_full_queue_refuses_at_once() -> None:
     assert worker.starts == pytest.approx([0, 0, 0, 0.1, 0.2, 0.3, 0.4, 0.5], abs=1e-6)
 
 
+async def test_room_in_the_queue_is_never_lost() -> None:
+    """However its tasks end, whoever takes the dead ones out, and whatever was refused."""
+    actions = {"drop": FailureAction.DROP, "dead": FailureAction.DEAD}
+
+    def work(data: str) -> None:
+        if data in actions:
+            raise ValueError
+
+    hooks = Hooks(on_failure=lambda failed: actions[failed.task.data])
+    async with Pool([Probe("w", does=work)], hooks=hooks, max_queue=3, debug=True) as pool:
+        for _ in range(3):
+            tasks = [pool.submit(data) for data in ("drop", "dead", "value", "value")]
+            with pytest.raises(QueueFull):
+                pool.submit("value")
+            tasks[-1].cancel()
+            await pool.join()
+            assert len(pool.dead.pull_all()) == 1
+
+
 async def test_a_cooldown_and_a_quota_both_hold() -> None:
     """Whichever is longer."""
     worker = Probe(does=in_turn(Throttled(15), "ok"), quota=Quota(Window(1, per=10)))
@@ -658,6 +679,23 @@ async def test_a_full_queue_of_none_takes_no_task_that_must_wait_for_quota() -> 
         assert await pool.submit(3) == 3
     moves = [event.old for event in [e async for e in events] if isinstance(event, TaskMoved)]
     assert moves.count(TaskState.CREATED) == 1, "told of a task that does not exist"
+
+
+async def test_workers_that_come_and_go_bring_no_fresh_allowance() -> None:
+    """Two starts in ten seconds for the pool, however often its workers change."""
+    pool = Pool([Probe("a")], quota=Quota(Window(2, per=10)), debug=True)
+    starts: list[float] = []
+    async with pool:
+        for n in range(6):
+            pool.submit(n, on_running=lambda _: starts.append(now()))
+        for name in ("b", "c"):
+            await pool.add(Probe(name))
+            pool.pause(name)
+            pool.resume(name)
+            await asyncio.sleep(1)
+            await pool.remove(name)
+        await pool.join()
+    assert starts == [0, 0, 10, 10, 20, 20]
 
 
 async def test_a_held_quota_is_free_as_soon_as_it_has_room() -> None:

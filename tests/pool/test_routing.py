@@ -62,7 +62,9 @@ async def test_a_retry_without_delay_goes_to_the_longest_idle_worker() -> None:
 async def test_round_robin_goes_by_id() -> None:
     """In the order of ids, going on after the last, also when workers come and go."""
     workers = [Probe(n) for n in "abc"]
-    async with Pool(workers, strategy=RoundRobin(), debug=True) as pool:
+    strategy = RoundRobin()
+    async with Pool(workers, strategy=strategy, debug=True) as pool:
+        assert pool.strategy is strategy
 
         async def next_workers(count: int) -> str:
             names = ""
@@ -402,6 +404,26 @@ async def test_waiting_raises_a_priority() -> None:
         assert dict(order)["low"] == 10
         assert never.state is TaskState.QUEUED
         await pool.join()
+
+
+async def test_workers_that_come_and_go_do_not_disturb_the_line() -> None:
+    """A task that a removed worker had to give up goes back to its place, before later equals."""
+    order: list[int] = []
+    async with Pool([Probe("w", does=takes(1))], debug=True) as pool:
+        tasks = [
+            pool.submit(n, priority=priority, on_running=lambda task: order.append(task.data))
+            for n, priority in enumerate([0, 0, 5, 0, 5])
+        ]
+        await asyncio.sleep(0.5)
+        await pool.add(Probe("x", does=takes(1)))
+        await asyncio.sleep(0.1)
+        pool.pause("x")
+        pool.pause("w")
+        pool.resume("w")
+        await pool.remove("x", force=True)
+        await pool.join()
+        assert {task.attempt_count for task in tasks} == {1}
+    assert order == [0, 2, 2, 4, 1, 3]
 
 
 async def test_a_retry_takes_its_place_by_the_time_it_became_ready() -> None:

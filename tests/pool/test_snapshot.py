@@ -19,6 +19,7 @@ from retrypool_async import (
     WorkerSnapshot,
     WorkerState,
     WorkerWish,
+    current_task,
 )
 from retrypool_async.testing import settle
 from tests.pool.probe import Probe, fails, in_turn, now, takes
@@ -97,6 +98,27 @@ async def test_its_counts_follow_every_task_through_its_life() -> None:
         assert counts() == {"SUCCEEDED": 1, "CANCELLED": 1, "DEAD": 1}
         last = pool.snapshot()
         assert (last.succeeded, last.cancelled, last.dead, last.dropped) == (1, 1, 1, 0)
+
+
+async def test_it_shows_what_is_noted_on_the_task_in_hand() -> None:
+    """What the pool, the submitter and the attempt itself say; a copy, gone with the task."""
+
+    async def work(data: object) -> None:
+        current_task().metadata["page"] = 3
+        await asyncio.sleep(1)
+        current_task().metadata["page"] = 4
+
+    async with Pool([Probe("w", does=work)], metadata={"site": "x"}, debug=True) as pool:
+        task = pool.submit(1, metadata={"user": "ann"})
+        await settle()
+        [busy] = pool.snapshot().workers
+        assert busy.metadata == {"site": "x", "user": "ann", "page": 3}
+        assert "ann" not in repr(busy)
+        await task
+        assert busy.metadata["page"] == 3
+        assert task.metadata["page"] == 4
+        [idle] = pool.snapshot().workers
+        assert idle.metadata == {}
 
 
 async def test_it_can_be_taken_at_any_time_without_a_loop() -> None:

@@ -68,6 +68,34 @@ async def test_each_hook_of_a_worker_is_called_once_per_event() -> None:
     assert worker.log == ["start", "pause", "resume", "remove", "stop"]
 
 
+async def test_a_workers_hooks_and_a_tasks_callbacks_may_call_the_pool() -> None:
+    """They submit and await, look, add and remove: nothing is locked meanwhile."""
+    answers: list[Any] = []
+
+    class Caller(Probe):
+        async def on_start(self) -> None:
+            answers.append(await pool.submit("start", worker="server"))
+
+        async def on_pause(self) -> None:
+            answers.append(await pool.submit("pause"))
+
+        async def on_remove(self) -> None:
+            answers.append([ref.name for ref in pool.free_workers()])
+            await pool.add(Probe("heir"))
+
+    pool = Pool([Probe("server")], debug=True)
+    async with pool:
+        await pool.add(Caller("caller"))
+        pool.pause("caller")
+        await pool.paused("caller")
+        await pool.remove("caller")
+        first = pool.submit("first", on_queued=lambda _: answers.append(pool.submit("second")))
+        assert await first == "first"
+        assert await answers.pop() == "second"
+        assert [ref.name for ref in pool.workers()] == ["server", "heir"]
+    assert answers == ["start", "pause", ["server"]]
+
+
 async def test_a_pause_undone_before_it_took_effect_calls_no_hook() -> None:
     """The attempt in progress goes on, and so does the worker."""
     worker = Probe("w", does=takes(3))

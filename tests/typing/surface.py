@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
@@ -23,6 +23,7 @@ from retrypool_async import (
     Hooks,
     Move,
     Pool,
+    PoolState,
     Quota,
     ResourceWorker,
     RetryPolicy,
@@ -89,6 +90,7 @@ async def submitting() -> None:
         assert_type(handle.attempts, tuple[Attempt, ...])
         assert_type(handle.history, tuple[Move, ...])
         assert_type(handle.worker, WorkerRef | None)
+        assert_type(handle.tried, tuple[WorkerRef, ...])
         assert_type(await handle.wait(1), bool)
         assert_type(pool.map([1, 2]), AsyncGenerator[str, None])
         assert_type(
@@ -99,6 +101,7 @@ async def submitting() -> None:
         assert_type(pool.snapshot(), Snapshot)
         assert_type(await pool.add(Text()), WorkerRef)
         assert_type(pool.submit_threadsafe(1, priority=2), Future[str])
+        pool.check_options(timeout=5, bounce=True)
         pool.submit("text")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
@@ -155,7 +158,9 @@ async def watching(pool: Pool[int, str]) -> None:
     assert_type(events.dropped, int)
     snapshot = pool.snapshot()
     assert_type(snapshot.workers, tuple[WorkerSnapshot, ...])
+    assert_type(snapshot.workers[0].metadata, Mapping[str, Any])
     assert_type(snapshot.tasks[TaskState.QUEUED], int)
+    assert_type(pool.state, PoolState)
     assert_type(pool.dead, DeadTasks)
     assert_type(pool.dead.pull(1), DeadTask)
     assert_type(pool.dead.reasons(), dict[EndReason, int])
