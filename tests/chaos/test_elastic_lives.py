@@ -32,14 +32,14 @@ def test_a_life_that_once_broke_a_promise_keeps_them_now(seed: int) -> None:
 def test_random_lives_are_full_of_incident() -> None:
     """Workers are made, fail to start, are written off, and leave by themselves."""
     made = failed = written_off = left = 0
-    for seed in range(50):
+    for seed in range(150):
         life = live(seed, ElasticLife)
         assert isinstance(life, ElasticLife)
         made += len(life.made)
         failed += life.failed
         written_off += len(life.written_off)
         left += sum(worker.leaving for worker in life.made)
-    assert min(made, left) > 50
+    assert min(made, left) > 150
     assert min(failed, written_off) > 5
 
 
