@@ -33,6 +33,7 @@ class ElasticLife(Life):
         self.is_async = rng.random() < 0.7
         self.made: list[ChaosWorker] = []
         self.shared_by_all = True
+        self.failed = 0
         #: Workers whose code went on when it was told to stop: they do not count any more.
         self.written_off: set[str] = set()
         self.stirred_at = 0.0
@@ -67,8 +68,13 @@ class ElasticLife(Life):
 
     def on_worker(self, event: WorkerMoved) -> None:
         self.stirred_at = now()
+        self.failed += event.reason == "start failed"
         if event.new is WorkerState.STUCK:
             self.written_off.add(event.worker.name)
+        elif event.reason == "close":
+            self.witness.staff_changes()
+            for worker in self.made:
+                worker.leaving |= worker.name == event.worker.name
 
     # -- what must be true besides ---------------------------------------------------------------
 
