@@ -31,6 +31,7 @@ from ._hooks import AttemptEnded, AttemptFailed, Hooks, Subscription
 from ._limits import Bucket, Limiter, Window
 from ._moves import Event, TaskMoved, WorkerMoved
 from ._options import SubmitOptions
+from ._past import Move, Times
 from ._pool import Pool
 from ._quota import Quota
 from ._retry import RetryPolicy
@@ -47,7 +48,6 @@ from ._states import (
     WorkerWish,
 )
 from ._supervisor import CloseReport, Unfinished
-from ._task import Move, Times
 from ._verdict import Bounce, Discard, Snooze, Throttled, Verdict, WorkerLost
 from ._worker import FunctionWorker, ResourceWorker, ThreadWorker, Worker
 

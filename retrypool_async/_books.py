@@ -19,7 +19,7 @@ from ._ready import ANY_WORKER, ReadyQueue, RouteKey
 from ._roster import Roster, WorkerRecord
 from ._router import LeastRecentlyUsed, Strategy
 from ._states import EndReason, TaskState, WorkerState, WorkerWish, plain_members
-from ._task import Move, Task, keep_ends
+from ._task import Task
 
 if TYPE_CHECKING:
     from ._elastic import Elastic
@@ -143,6 +143,9 @@ class Books:
         """Apply the no-workers policy to a task that nobody present could take."""
         if self.ending:
             return  # what waits is about to be ended
+        lane = self.ready.routes[route_key(task)].lanes[task.cost]
+        if lane.refused_since is None:
+            lane.refused_since = now
         patience = self._patience(task)
         if isinstance(refusal, CostTooLarge):
             self._settle(task, TaskState.DEAD, EndReason.COST, refusal, now)
@@ -158,16 +161,15 @@ class Books:
         reason: EndReason,
         error: BaseException | None,
         now: float,
+        run: tuple[Any, ...] | None = None,
     ) -> None:
         """End a task that is on no worker, in any way but success."""
         before = task.state
         if before is QUEUED:
-            task.leave_straight_path(self.settings.history_limit, now)
             self.ready.routes[route_key(task)].lanes[task.cost].forget(task)
         elif before is SCHEDULED:
-            task.leave_straight_path(self.settings.history_limit, now)
             self.scheduled -= 1
-        self._moved(task, state, reason.value, now)
+        self._moved(task, state, reason.value, now, run)
         task.reason = reason
         task.value = error
         task.ended_at = now
@@ -208,14 +210,17 @@ class Books:
 
     # -- telling ---------------------------------------------------------------------------------
 
-    def _moved(self, task: Task, new: TaskState, reason: str, now: float) -> None:
-        """Move a task off the straight path, and write that down."""
-        past = task.past
-        assert past is not None
-        on_worker = task.state is RESERVED or task.state is RUNNING
-        name = task.holder.name if on_worker else None
-        past.log.append(Move(task.state, new, now, reason, name))
-        keep_ends(past.log, self.settings.history_limit)
+    def _moved(
+        self,
+        task: Task,
+        new: TaskState,
+        reason: str,
+        now: float,
+        run: tuple[Any, ...] | None = None,
+    ) -> None:
+        """Move a task off the straight path, and write that down, with the run that led there."""
+        if task.state is not SCHEDULED or new is not QUEUED:  # else the next lap begins with it
+            task.leave_straight_path(new, reason, now, self.settings.history_limit, run)
         if self.observed:
             self._told(task, task.state, new, reason, now)
         task.state = new

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ._attempt import Attempt
     from ._handle import TaskHandle
-    from ._task import Move, Times
+    from ._past import Move, Times
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import inf, nextafter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ._agenda import Due
 from ._books import BUSY, IDLE, PROMISED, QUEUED, RESERVED, Books, Effect, is_usual, route_key
@@ -14,6 +14,7 @@ from ._states import WorkerState, WorkerWish
 from ._task import ONE_REQUEST, Task
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Iterator
 
     from ._task import Cost
@@ -78,7 +79,11 @@ class Dispatch(Books):
             self._set_mask(route)
             for lane in list(route.lanes.values()):
                 refusal = self._refusal(route.key, lane.cost)
-                if refusal is not None:
+                if refusal is None:
+                    lane.refused_since = None
+                else:
+                    if lane.refused_since is None:
+                        lane.refused_since = now
                     for task in list(lane):
                         self._be_patient(task, refusal, now)
         self._plan(now)
@@ -87,6 +92,10 @@ class Dispatch(Books):
         """True when no task may start, whoever is free."""
         limit = self.concurrency
         return self.paused or self.ending or (limit is not None and self.held >= limit)
+
+    def _is_blocked(self, route: Route, task: Task) -> bool:
+        """True when a task that has just come to a route is known not to start there now."""
+        return task.cost in route.blocked and route.lanes[task.cost].goes_before(task)
 
     def _idle(self, mask: int) -> Iterator[WorkerRecord]:
         """The free workers, longest idle first; a lone one directly."""
@@ -139,17 +148,17 @@ class Dispatch(Books):
         Without one, say whether that is for want of quota: then others may have to be held back.
         """
         ready, bit = self.ready, record.bit
-        fifo = ready.lone_fifo()
-        if fifo is not None:
+        lane = ready.lone_lane()
+        if lane is not None:
             # Tasks without wishes and nothing else: by far the most usual case under load.
-            if not fifo:
+            if not lane.fifo:
                 ready.heads.first()  # unlists what is empty
                 ready.changed()
                 return None, False
             for quota in record.quotas:
-                if quota.until(ONE_REQUEST, now) > 0.0:
+                if quota.until(lane.cost, now) > 0.0:
                     return None, True
-            task = fifo.popleft()
+            task = lane.pop()
             self._reserve(record, task, ready.any_worker, now)
             return task, False
         route: Route | None = None
@@ -207,12 +216,13 @@ class Dispatch(Books):
         *,
         front: bool = False,
         keep_place: bool = False,
+        run: tuple[Any, ...] | None = None,
     ) -> None:
         key = route_key(task)
         if key.tried and not self._has_untried(key, task.cost):
             task.tried_mask = 0
             key = route_key(task)
-        self._moved(task, QUEUED, reason, now)
+        self._moved(task, QUEUED, reason, now, run)
         task.queued_at = now
         task.blocked_at = None
         if front:
@@ -229,20 +239,32 @@ class Dispatch(Books):
             if refusal is not None:
                 self._be_patient(task, refusal, now)
 
+    def _line(self, task: Task) -> deque[Task] | None:
+        """Where a task has only to queue up behind others; None if there is more to it."""
+        if self.roster.free or self.observed or not task.options.plain or task.tried_mask:
+            return None
+        return self.ready.line_for(task.cost)
+
     def _fall_due(self, task: Task, now: float) -> None:
-        task.leave_straight_path(self.settings.history_limit, now)
         self.scheduled -= 1
+        line = self._line(task)
+        if line is not None:
+            task.state = QUEUED
+            task.queued_at = task.ready_at = now
+            task.blocked_at = None
+            self._next_order = task.order = self._next_order + 1
+            line.append(task)
+            return
         self._requeue(task, "due", now)
         if task.state is QUEUED and self.roster.free:
             route = self.ready.routes[route_key(task)]
-            if self.roster.free & route.mask and task.cost not in route.blocked:
+            if self.roster.free & route.mask and not self._is_blocked(route, task):
                 self._plan(now)
 
     def _give_back(self, record: WorkerRecord, now: float, reason: str) -> None:
         """Take back a task that was promised to a worker and has not started."""
         task = record.task
         assert task is not None
-        task.leave_straight_path(self.settings.history_limit, now)
         self._unhold(record, task)
         self._refund(task)
         self._moved(task, QUEUED, reason, now)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from asyncio import _get_running_loop  # pyright: ignore[reportPrivateUsage]
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -35,11 +35,14 @@ if TYPE_CHECKING:
 
     from ._elastic import Elastic
     from ._ready import RouteKey
-    from ._roster import WorkerRecord, WorkerRef
+    from ._roster import WorkerRecord
     from ._task import Cost, Task, TaskOptions
     from ._worker import Traits
 
 logger = logging.getLogger("retrypool_async")
+
+#: What tasks share whose submitters have set nothing: attempts and hooks run in copies of it.
+NO_VARIABLES = Context()
 
 
 class Engine(Pulse):
@@ -56,7 +59,9 @@ class Engine(Pulse):
         now = self._time()
         if now < self._not_before:
             now = self._not_before
-        task: TaskHandle[Any] = TaskHandle(self, data, options, cost, copy_context(), now)
+        task: TaskHandle[Any] = TaskHandle(
+            self, data, options, cost, copy_context() or NO_VARIABLES, now
+        )
         if origin is not None:
             task.origin = origin
         if options.on_done is not None:
@@ -137,7 +142,9 @@ class Engine(Pulse):
             self._announce_run(following)
         return following
 
-    def failed(self, record: WorkerRecord, task: Task, error: BaseException) -> Task | None:
+    def failed(
+        self, record: WorkerRecord, task: Task, error: BaseException, go_on: bool
+    ) -> Task | None:
         now = self.now()
         ledger = self.ledger
         if record.task is not task:
@@ -146,8 +153,26 @@ class Engine(Pulse):
             ruling = ledger.stopped_ruling(task, record.stop)
         else:
             error = without_own_frames(error)
-            ruling = self._judge.rule(task, record, error, self._policy(task), now)
-            self._log_failure(task, record, ruling)
+            policy = self._policy(task)
+            wait = self._judge.usual_wait(task, record, error, policy)
+            if wait is not None:
+                self._log_failure(task, record, AttemptOutcome.ERROR, error)
+                following = ledger.retry_later(record, task, error, wait, now, go_on)
+                if (
+                    ledger.outbox
+                    or self._conditions
+                    or ledger.elastic is not None
+                    or ledger.agenda.next_at < self._armed_at
+                ):
+                    self.carry_out()
+                if go_on and following is not None and following.options.on_running is not None:
+                    self._announce_run(following)
+                return following
+            ruling = self._judge.rule(task, record, error, policy, now)
+            if ruling.outcome is AttemptOutcome.THROTTLED:
+                self._log_throttle(task, record, ruling.cool_for)
+            else:
+                self._log_failure(task, record, ruling.outcome, ruling.error)
         following = ledger.fail(record, task, ruling, now)
         self.carry_out()
         return following
@@ -159,22 +184,29 @@ class Engine(Pulse):
         self.carry_out()
         return following
 
-    def _log_failure(self, task: Task, record: WorkerRecord, ruling: Any) -> None:
-        if ruling.outcome is AttemptOutcome.THROTTLED:
-            if record.state is not WorkerState.COOLING:
-                logger.warning(
-                    "worker %s throttled, cools for %.3g s",
-                    record.name,
-                    ruling.cool_for,
-                    extra={"pool": self.settings.name, "worker": record.name, "task": task.id},
-                )
-        elif logger.isEnabledFor(logging.INFO):
+    def _log_failure(
+        self,
+        task: Task,
+        record: WorkerRecord,
+        outcome: AttemptOutcome,
+        error: BaseException | None,
+    ) -> None:
+        if logger.isEnabledFor(logging.INFO):
             logger.info(
                 "task %d on %s: %s (%s)",
                 task.id,
                 record.name,
-                ruling.outcome.name,
-                type(ruling.error).__name__,
+                outcome.name,
+                type(error).__name__,
+                extra={"pool": self.settings.name, "worker": record.name, "task": task.id},
+            )
+
+    def _log_throttle(self, task: Task, record: WorkerRecord, cool_for: float | None) -> None:
+        if record.state is not WorkerState.COOLING:
+            logger.warning(
+                "worker %s throttled, cools for %.3g s",
+                record.name,
+                cool_for,
                 extra={"pool": self.settings.name, "worker": record.name, "task": task.id},
             )
 
@@ -270,10 +302,6 @@ class Engine(Pulse):
             limits.append(task.started_at + task.options.attempt_timeout)
         return max(min(limits) - self.now(), 0.0) if limits else None
 
-    def tried(self, task: Task) -> tuple[WorkerRef, ...]:
-        records = self.ledger.roster.workers.values()
-        return tuple(record.ref for record in records if task.tried_mask & record.bit)
-
     def explain(self, task: Task) -> str:
         """Why a task has not started, worker by worker."""
         if task.state in FINAL_STATES:
@@ -295,7 +323,8 @@ class Engine(Pulse):
         for record in ledger.roster.workers.values():
             missing = options.require - record.tags
             if options.worker is not None and options.worker != record.id:
-                why = f"pinned to worker {options.worker}"
+                pinned = ledger.roster.workers.get(options.worker)
+                why = f"pinned to {options.worker if pinned is None else pinned.name}"
             elif missing and record.worker is not None:  # of one still to be made nobody knows
                 why = f"tag {', '.join(sorted(missing))} missing"
             else:

@@ -27,6 +27,15 @@ class Intake(Runs):
         Raises:
             QueueFull, NoWorkers, Unroutable, WorkerRemoved, CostTooLarge: nothing is recorded.
         """
+        limit = self.settings.max_queue
+        line = self._line(task)
+        if line is not None and (limit is None or self.waiting < limit):
+            self.submitted = task.id = self.submitted + 1
+            self._next_order = task.order = self._next_order + 1
+            self.live += 1
+            task.state = QUEUED
+            line.append(task)
+            return
         refusal: RetryPoolError | None = None
         ready = self.ready
         route = ready.any_worker
@@ -41,9 +50,8 @@ class Intake(Runs):
         may_start = (
             self.roster.free & route.mask
             and not self._gated()
-            and (not route.blocked or task.cost not in route.blocked)
+            and not (route.blocked and self._is_blocked(route, task))
         )
-        limit = self.settings.max_queue
         if not may_start and limit is not None:
             waiting = self.live - self.held - self.scheduled
             if waiting >= limit:
@@ -58,16 +66,7 @@ class Intake(Runs):
             self._told(task, PENDING, QUEUED, "accepted", now)
         options = task.options
         if not may_start:
-            usual = ready.usual
-            if (
-                task.cost is ONE_REQUEST
-                and route is usual.route
-                and usual.fifo
-                and not options.priority
-            ):
-                usual.push(task)  # behind others: no head changes
-            else:
-                ready.push(task, route)
+            ready.push(task, route)
         else:
             if ready:
                 ready.push(task, route)

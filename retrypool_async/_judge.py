@@ -17,10 +17,11 @@ from ._errors import (
     WorkerLossLimit,
 )
 from ._hooks import AttemptFailed, Hooks
+from ._past import Past
 from ._ruling import Again, Ending, Ruling
 from ._states import AttemptOutcome, EndReason, FailureAction, TaskState
-from ._task import Past
 from ._verdict import Discard, Snooze, Throttled, Verdict, WorkerLost, usable
+from ._worker import Worker
 
 if TYPE_CHECKING:
     from ._retry import RetryPolicy
@@ -33,15 +34,15 @@ logger = logging.getLogger("retrypool_async")
 #: Without a hint, a worker that is refused again and again cools for at most this long.
 LONGEST_UNHINTED_COOLDOWN = 60.0
 NO_PAST = Past()
+#: What workers have whose users say nothing of errors.
+NO_OPINION = Worker[Any, Any].classify
 
 
 class Books(Protocol):
     """What judging needs to know of the ledger."""
 
     def alternatives(self, task: Task, record: WorkerRecord, by: float) -> bool: ...
-    def timeout_error(
-        self, task: Task, waiting_for: str, now: float, *, spent: int = 0
-    ) -> TaskTimeout: ...
+    def timeout_error(self, task: Task, waiting_for: str, *, spent: int = 0) -> TaskTimeout: ...
 
 
 class Judge:
@@ -52,6 +53,26 @@ class Judge:
         self._books = books
         self._hooks = hooks
         self._pool = pool
+
+    def usual_wait(
+        self, task: Task, record: WorkerRecord, error: BaseException, policy: RetryPolicy
+    ) -> float | None:
+        """Seconds until the next attempt after the most usual of failures; else None: see `rule`.
+
+        It is an ordinary exception, on which nobody has a say but a policy of our own making.
+        """
+        options = task.options
+        if (
+            getattr(record.worker.classify, "__func__", None) is not NO_OPINION
+            or self._hooks.on_failure is not None
+            or options.immediate
+            or options.bounce
+            or task.deadline is not None
+            or not isinstance(error, Exception)
+            or isinstance(error, Verdict)
+        ):
+            return None
+        return policy.usual_wait(task.attempt_count + 1, self._settings.rng)
 
     def rule(
         self,
@@ -89,7 +110,7 @@ class Judge:
     ) -> Ruling:
         """Rule on an attempt that has reached its own limit, or its task's."""
         if task.deadline is not None and task.deadline <= now:
-            error = self._books.timeout_error(task, "its attempt", now, spent=1)
+            error = self._books.timeout_error(task, "its attempt", spent=1)
             return _end(AttemptOutcome.TIMEOUT, error, EndReason.TIMEOUT, error)
         limit = task.options.attempt_timeout
         overran = AttemptTimeout(f"attempt on {record.name} ran longer than {limit:g} s")

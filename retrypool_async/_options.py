@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping
+from math import inf
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, cast
 
 from ._retry import RetryPolicy
@@ -93,7 +94,9 @@ def cost_of(value: object) -> Cost:
     for dimension, amount in cast("Mapping[object, object]", value).items():
         if not isinstance(dimension, str):
             raise TypeError(f"cost dimension must be a string, got {type(dimension).__name__}")
-        amounts[dimension] = number(f"cost {dimension}", amount, at_least=0.0)
+        if type(amount) is not float or not 0.0 <= amount < inf:  # else there is nothing to check
+            amount = number(f"cost {dimension}", amount, at_least=0.0)
+        amounts[dimension] = amount
     cost = tuple(sorted(amounts.items()))
     return ONE_REQUEST if cost == ONE_REQUEST else cost
 

@@ -21,6 +21,7 @@ from ._retry import RetryPolicy
 from ._router import Strategy
 from ._states import PoolState
 from ._task import ONE_REQUEST
+from ._threads import submit_from_thread
 from ._time import (
     count,
     flag,
@@ -29,6 +30,7 @@ from ._time import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable
+    from concurrent.futures import Future
     from typing import Unpack
 
     from tenacity import AsyncRetrying, Retrying
@@ -126,6 +128,28 @@ class Pool(PoolStaff[T, R]):
         if "cost" in given:
             self._check_dimensions(cost_of(given.pop("cost")))
         task_options(given, self._default_values, self._find_id)
+
+    def submit_threadsafe(self, data: T, **options: Unpack[SubmitOptions]) -> Future[R]:
+        """Submit a task from another thread, in that thread's context. Never waits.
+
+        Cancelling the future is to the task what cancelling a caller that awaits it is: the task
+        is cancelled with the last of them, unless it was submitted with `detach=True`.
+
+        Args:
+            data, options: As for `submit`.
+
+        Returns:
+            A future for `result(timeout)` in that thread. It has the task's outcome; or, as its
+            exception, whatever `submit` would have raised.
+
+        Raises:
+            PoolClosed: the pool is not started, or is closing.
+            RuntimeError: called in the thread of the pool's own event loop, which waiting for the
+                future would block for ever.
+        """
+        if not self._engine.open:
+            self._refuse()
+        return submit_from_thread(self._engine, lambda: self.submit(data, **options))
 
     async def enqueue(self, data: T, **options: Unpack[SubmitOptions]) -> TaskHandle[R]:
         """Submit a task, waiting for room in the queue if it is full.

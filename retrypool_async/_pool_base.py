@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from ._dead import DeadTask
@@ -131,7 +132,9 @@ class PoolBase(Generic[T, R]):
             self._find_id,
         )
         self._default_values = {
-            name: getattr(self._defaults, name) for name in TaskOptions.__dataclass_fields__
+            field.name: getattr(self._defaults, field.name)
+            for field in fields(TaskOptions)
+            if field.init
         }
         self._workers: list[Worker[T, R]] = list(collection("workers", workers))
         self._check_workers(self._workers)

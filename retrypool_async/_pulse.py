@@ -126,7 +126,7 @@ class Pulse:
         if _get_running_loop() is not self.loop and self.loop and not self.loop.is_closed():
             raise RuntimeError(
                 "the pool runs on another event loop; from another thread use "
-                "loop.call_soon_threadsafe or asyncio.run_coroutine_threadsafe"
+                "pool.submit_threadsafe, and loop.call_soon_threadsafe for all else"
             )
         return self.now()
 

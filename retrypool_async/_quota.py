@@ -64,6 +64,8 @@ class Quota:
                     longest = wait
             return longest
         for dimension, amount in cost:
+            if not amount:
+                continue  # there is room for nothing even where too much has been used
             for meter in self._meters.get(dimension, ()):
                 wait = meter.until(amount, now)
                 if wait > longest:

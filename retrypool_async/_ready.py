@@ -11,9 +11,10 @@ priority grows by 1 for every `aging` seconds of waiting.
 from __future__ import annotations
 
 from collections import deque
-from heapq import heapify, heappop, heappush, heapreplace
-from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
+from heapq import heapify, heappop, heappush
+from typing import TYPE_CHECKING, NamedTuple
 
+from ._heads import Heads, Key
 from ._states import TaskState
 from ._task import ONE_REQUEST
 
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from ._task import Cost, Task
 
 _QUEUED = TaskState.QUEUED  # looked up once: it is read several times per task
-
-#: Sorts before what should start later: (minus the priority, order of becoming ready).
-Key = tuple[float, float]
 
 
 class RouteKey(NamedTuple):
@@ -40,75 +38,6 @@ class RouteKey(NamedTuple):
 ANY_WORKER = RouteKey()
 
 
-class _Headed(Protocol):
-    """A queue that knows the key of its first live task."""
-
-    #: The key it is listed under in a `Heads`, a lower bound of its head's; None when unlisted.
-    listed: Key | None
-
-    def head_key(self) -> Key | None: ...
-
-    def emptied(self) -> None: ...
-
-
-Q = TypeVar("Q", bound=_Headed)
-
-
-class Heads(Generic[Q]):
-    """Non-empty queues by the key of their head.
-
-    The key that a queue is listed under is a lower bound: taking a task only makes the head's
-    key grow, so nothing needs to be done then, and `in_order` corrects what it meets. A smaller
-    key must be announced with `add`, and leaves an entry behind that is skipped later.
-    """
-
-    __slots__ = ("_serial", "heap")
-
-    def __init__(self) -> None:
-        self.heap: list[tuple[Key, int, Q]] = []
-        self._serial = 0
-
-    def add(self, queue: Q, key: Key) -> None:
-        """List `queue` under `key`, unless it is listed under one as small."""
-        listed = queue.listed
-        if listed is None or key < listed:
-            self._serial += 1
-            queue.listed = key
-            heappush(self.heap, (key, self._serial, queue))
-
-    def first(self) -> Q | None:
-        """The queue whose head comes first, None when nothing waits in any."""
-        heap = self.heap
-        while heap:
-            key, serial, queue = heap[0]
-            if key is not queue.listed:
-                heappop(heap)  # listed anew under a smaller key since
-                continue
-            head = queue.head_key()
-            if head is None:
-                heappop(heap)
-                queue.listed = None
-                queue.emptied()
-            elif head > key:
-                # An object of its own, since entries that count are told from others by identity.
-                head = queue.listed = (head[0], head[1])
-                heapreplace(heap, (head, serial, queue))
-            else:
-                return queue
-        return None
-
-    def in_order(self) -> Iterator[Q]:
-        """Yield the queues by their heads. The caller may take tasks, and stop at any time."""
-        passed: list[tuple[Key, int, Q]] = []
-        try:
-            while (queue := self.first()) is not None:
-                passed.append(heappop(self.heap))
-                yield queue
-        finally:
-            for entry in passed:
-                heappush(self.heap, entry)
-
-
 #: How many lanes an idle route keeps for the next task of the same cost.
 SPARE_LANES = 16
 
@@ -116,7 +45,7 @@ SPARE_LANES = 16
 class Lane:
     """The ready tasks of one route and one cost."""
 
-    __slots__ = ("cost", "dead", "fifo", "heap", "listed", "route")
+    __slots__ = ("cost", "dead", "fifo", "heap", "listed", "refused_since", "route")
 
     def __init__(self, route: Route, cost: Cost) -> None:
         self.route = route
@@ -127,15 +56,13 @@ class Lane:
         self.heap: list[tuple[Key, Task]] = []
         #: Tasks in here that have ended, at most: they are skipped, and swept when they pile up.
         self.dead = 0
+        #: Since when no worker present could ever run its tasks; None while one could.
+        self.refused_since: float | None = None
 
     def push(self, task: Task) -> Key | None:
         """Add a task. Return its key if it may have become the head, None if it is behind."""
-        options = task.options
         aging = self.route.key.aging
-        priority = options.priority
-        if aging is not None:
-            # priority + (now - ready) / aging compares the same at every `now`.
-            priority -= task.ready_at / aging
+        priority = self._priority(task)
         fifo = self.fifo
         if priority or aging is not None or (fifo and fifo[-1].order > task.order):
             key = (-priority, task.order)
@@ -144,6 +71,18 @@ class Lane:
         behind = bool(fifo)  # then the lane is listed under a key as small as its first
         fifo.append(task)
         return None if behind else (0.0, task.order)
+
+    def _priority(self, task: Task) -> float:
+        aging = self.route.key.aging
+        if aging is None:
+            return task.options.priority
+        # priority + (now - ready) / aging compares the same at every `now`.
+        return task.options.priority - task.ready_at / aging
+
+    def goes_before(self, task: Task) -> bool:
+        """True when something in here comes before a task that is the last to have come."""
+        head = self.head_key()
+        return head is not None and head[0] <= -self._priority(task) and self.peek() is not task
 
     def head_key(self) -> Key | None:
         """The key of the first live task, None when there is none."""
@@ -234,7 +173,8 @@ class Route:
         self.mask = 0
         self.lanes: dict[Cost, Lane] = {}
         self.heads: Heads[Lane] = Heads()
-        #: Costs that no worker free at the last look had quota for.
+        #: Costs that no worker free at the last look had quota for, or none that was not held for
+        #: what comes earlier: so this tells nothing of a task that goes before all of its cost.
         self.blocked: set[Cost] = set()
 
     def head_key(self) -> Key | None:
@@ -251,7 +191,10 @@ class Route:
 
     def grown(self, key: Key, now: float) -> Key:
         """A key of this route, with its priority as grown by `now`."""
-        return key if self.key.aging is None else (key[0] - now / self.key.aging, key[1])
+        if self.key.aging is None:
+            return key
+        # Rounded, or the last bit of a float would decide between equals, and not who came first.
+        return (round(key[0] - now / self.key.aging, 9), key[1])
 
 
 class ReadyQueue:
@@ -262,8 +205,8 @@ class ReadyQueue:
         #: The lane of tasks without any wishes.
         self.usual = Lane(self.any_worker, ONE_REQUEST)
         self.any_worker.lanes[ONE_REQUEST] = self.usual
-        #: What `lone_fifo` found, for as long as that holds.
-        self._lone: deque[Task] | None = None
+        #: What `lone_lane` found, for as long as that holds.
+        self._lone: Lane | None = None
         self.routes: dict[RouteKey, Route] = {ANY_WORKER: self.any_worker}
         self.heads: Heads[Route] = Heads()
         #: Routes whose priorities grow; compared afresh at every look, since no order lasts.
@@ -273,24 +216,38 @@ class ReadyQueue:
         """False when nothing waits. May be True for a moment when all that waited has ended."""
         return bool(self.heads.heap or self.aging)
 
-    def lone_fifo(self) -> deque[Task] | None:
-        """The tasks without wishes, in order, if nothing else waits and none is blocked."""
-        fifo = self._lone
-        if fifo is None:
-            routes, usual = self.heads.heap, self.usual
-            if len(routes) != 1 or self.aging or routes[0][2] is not usual.route:
+    def lone_lane(self) -> Lane | None:
+        """The one lane of tasks without wishes, if nothing else waits and none is blocked.
+
+        Its tasks are all in `fifo`, and the first of them, if there is any, is waiting.
+        """
+        lane = self._lone
+        if lane is None:
+            routes = self.heads.heap
+            if len(routes) != 1 or self.aging or routes[0][2] is not self.any_worker:
                 return None
-            lanes = usual.route.heads.heap
-            if len(lanes) != 1 or lanes[0][2] is not usual or usual.heap or usual.route.blocked:
+            lanes = self.any_worker.heads.heap
+            if len(lanes) != 1 or self.any_worker.blocked or lanes[0][2].heap:
                 return None
-            fifo = self._lone = usual.fifo
+            lane = self._lone = lanes[0][2]
+        fifo = lane.fifo
         while fifo and fifo[0].state is not _QUEUED:
             fifo.popleft()
-            self.usual.dead -= 1
-        return fifo
+            lane.dead -= 1
+        return lane
+
+    def line_for(self, cost: Cost) -> deque[Task] | None:
+        """Where a task without wishes has only to queue up behind others of its cost.
+
+        None when it would be the first, or when nobody present could ever run it.
+        """
+        lane = self.usual if cost is ONE_REQUEST else self.any_worker.lanes.get(cost)
+        if lane is None or lane.refused_since is not None:
+            return None
+        return lane.fifo or None
 
     def changed(self) -> None:
-        """Something other than tasks without wishes may have come to wait, or be blocked."""
+        """Something else may have come to wait, or be blocked."""
         self._lone = None
 
     def push(self, task: Task, route: Route) -> None:

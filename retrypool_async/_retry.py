@@ -20,8 +20,8 @@ from tenacity import AsyncRetrying, BaseRetrying, RetryCallState
 from tenacity.wait import wait_base, wait_chain, wait_combine
 
 from ._errors import PolicyError
+from ._past import Past
 from ._states import EndReason
-from ._task import Past
 from ._time import count, is_async, number, seconds
 
 if TYPE_CHECKING:
@@ -134,6 +134,12 @@ class RetryPolicy:
             f"retry must be a RetryPolicy or a tenacity Retrying, got {type(value).__name__}"
         )
 
+    def usual_wait(self, attempt_number: int, rng: random.Random) -> float | None:
+        """Seconds to wait after an attempt, if only its number counts and another follows."""
+        if self._backoff is None or attempt_number >= self._attempts:
+            return None
+        return self._backoff.delay(attempt_number, rng) or None
+
     def decide(
         self, task: Task, error: Exception, pool: object, rng: random.Random, now: float
     ) -> RetryDecision:
@@ -221,7 +227,7 @@ class _State(RetryCallState):
         self.attempt_number = 1
         self.outcome = None
         self.outcome_timestamp = None
-        self.idle_for = 0.0 if past is None else past.backoff
+        self.idle_for = 0.0 if past is None else task.times_until(task.started_at).backoff
         self.next_action = None
         self.upcoming_sleep = 0.0
         self.rng = rng

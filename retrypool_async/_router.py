@@ -115,7 +115,8 @@ class Search:
         #: Ids of the quotas that are held, and the workers found to have one of them.
         self.held: set[int] = set()
         self.closed = 0
-        #: Seconds until a quota that is held has room; None when only a free worker helps.
+        #: Seconds until a quota that is held has room for its task, which starts then, or goes on
+        #: waiting for others and gives this one free; None when only a free worker helps.
         self.wait: float | None = None
 
     def find(
@@ -146,14 +147,13 @@ class Search:
         if fitting:
             return self._choose(fitting, now)
         if soonest is not None:
+            self.closed |= soonest.bit
             for quota in soonest.quotas:
                 wait = quota.until(cost, now)
                 if wait > 0.0:
                     held.add(id(quota))
-                    # From then on it is held no more, even if the task has to wait for another.
                     if self.wait is None or wait < self.wait:
                         self.wait = wait
-            self.closed |= soonest.bit
         return None
 
     def _choose(self, fitting: list[WorkerRecord], now: float) -> WorkerRecord:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import anyio
 
 from ._errors import WorkerCancelled
-from ._states import Order
+from ._states import Order, TaskState
 from ._steps import first_step, one_turn, other_steps
 from ._worker import Worker
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from ._task import Task
 
 logger = logging.getLogger("retrypool_async")
+
+RUNNING = TaskState.RUNNING
 
 
 class Desk(Protocol):
@@ -49,7 +51,9 @@ class Desk(Protocol):
     def succeeded(
         self, record: WorkerRecord, task: Task, value: Any, go_on: bool
     ) -> Task | None: ...
-    def failed(self, record: WorkerRecord, task: Task, error: BaseException) -> Task | None: ...
+    def failed(
+        self, record: WorkerRecord, task: Task, error: BaseException, go_on: bool
+    ) -> Task | None: ...
     def attended(self, record: WorkerRecord, order: Order, error: BaseException | None) -> None: ...
     def stuck(self, record: WorkerRecord) -> None: ...
     def broken(self, record: WorkerRecord, error: BaseException) -> None: ...
@@ -166,7 +170,7 @@ class Runner:
             while True:
                 if item is None:
                     # An idle worker keeps nothing of its last task alive.
-                    task = context = call = value = waits_for = None
+                    task = context = call = value = None
                     item = await self._next()
                     left = desk.slice
                 if isinstance(item, Order):
@@ -185,28 +189,24 @@ class Runner:
                     context = task.context.copy()  # type: ignore[union-attr]
                     try:
                         call = run(task.data)
-                        waits_for = context.run(first_step, task, call)
-                    except StopIteration as result:
+                        value = context.run(first_step, task, call)
+                        if value.__class__ is StopIteration:
+                            value = value.value
+                        else:
+                            value = await other_steps(context, call, value)
+                    except BaseException as error:
+                        started = left > 0 and task.callbacks is None and not self._is_cancelled()
+                        task = self._failed(task, error, started)
+                        started = task is not None and task.state is RUNNING
+                    else:
                         # The desk starts the next task in the same step: nothing is in between,
                         # unless a cancellation is pending that the next must not die of, or a
                         # callback is to be called, which may withdraw it.
                         started = left > 0 and task.callbacks is None and not me.cancelling()
-                        task = succeeded(record, task, result.value, started)
-                    except BaseException as error:
-                        started = False
-                        task = self._failed(task, error)
-                    else:
-                        try:
-                            value = await other_steps(context, call, waits_for)
-                        except BaseException as error:
-                            started = False
-                            task = self._failed(task, error)
-                        else:
-                            started = left > 0 and task.callbacks is None and not me.cancelling()
-                            task = succeeded(record, task, value, started)
+                        task = succeeded(record, task, value, started)
                     if not started:
                         item, task = task, None
-                if self._interrupts or me.cancelling():
+                if self._is_cancelled():
                     await self._absorb()
                     if self._shutting_down():
                         return  # the loop cancels once, and the code has swallowed it
@@ -216,17 +216,21 @@ class Runner:
         finally:
             await self._end()
 
-    def _failed(self, task: Task, error: BaseException) -> Task | None:
+    def _is_cancelled(self) -> bool:
+        assert self._task is not None
+        return self._interrupts > 0 or self._task.cancelling() > 0
+
+    def _failed(self, task: Task, error: BaseException, go_on: bool) -> Task | None:
         if isinstance(error, asyncio.CancelledError) and not self._interrupts:
             if self._shutting_down():
-                self._desk.failed(self._record, task, error)
+                self._desk.failed(self._record, task, error, False)
                 raise error
             # Nobody asked: the worker's own code raised it, or cancelled its own task.
             self._interrupts += 1
             cancelled = WorkerCancelled("the worker raised CancelledError unasked")
             cancelled.__cause__ = error
-            error = cancelled
-        return self._desk.failed(self._record, task, error)
+            error, go_on = cancelled, False
+        return self._desk.failed(self._record, task, error, go_on)
 
     def _shutting_down(self) -> bool:
         assert self._group is not None

@@ -144,7 +144,7 @@ class Runs(Hiring):
         self._withdraw(
             task,
             EndReason.TIMEOUT,
-            self.timeout_error(task, waiting_for, now),
+            self.timeout_error(task, waiting_for),
             Stop.LIMIT,
             now,
             TaskState.DEAD,
@@ -156,19 +156,26 @@ class Runs(Hiring):
         self._settle(task, TaskState.DEAD, EndReason.QUEUE_TIMEOUT, QueueTimeout(why, when), now)
 
     def timeout_error(
-        self, task: Task, waiting_for: str, now: float, *, spent: int = 0
+        self,
+        task: Task,
+        waiting_for: str,
+        *,
+        spent: int = 0,
+        last_error: BaseException | None = None,
     ) -> TaskTimeout:
         """What a task raises that has run out of time.
 
-        `spent` is 1 when an attempt that counts is just ending with it.
+        `spent` is 1, and `last_error` its error, when an attempt is just ending with it.
         """
         runs = task.ended_attempts()
+        if last_error is None and runs:
+            last_error = runs[-1].error
         attempts = task.attempt_count + spent
         return TaskTimeout(
-            f"timeout of {now - task.submitted_at:.3g} s reached, "
+            f"timeout of {task.options.timeout:g} s reached, "
             f"{attempts} attempts, last waiting for {waiting_for}",
             attempts=attempts,
-            last_error=runs[-1].error if runs else None,
+            last_error=last_error,
             waiting_for=waiting_for,
         )
 

@@ -1,23 +1,23 @@
-"""The record of one task, and the values that describe what happened to it.
+"""The record of one task, and what was asked for it.
 
 `Task` is the single mutable record: only the ledger changes what it says about the task's state.
-What most tasks never need (failed attempts, moves off the straight path) lives in `Past`, which
-is made on the first event that needs it, so that a queued task stays small.
+What most tasks never need lives in its `Past`, which is made on the first event that needs it, so
+that a queued task stays small.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
-from ._attempt import Attempt
+from ._past import Lap, Move, Past, Times, sum_of
 from ._states import FINAL_STATES, EndReason, TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextvars import Context
-    from types import TracebackType
 
+    from ._attempt import Attempt
     from ._roster import WorkerRecord
 
 #: Amount per quota dimension, sorted by name: hashable, so that equal costs compare at once.
@@ -46,105 +46,21 @@ class TaskOptions:
     on_queued: Callable[[Any], object] | None = None
     on_running: Callable[[Any], object] | None = None
     on_done: Callable[[Any], object] | None = None
+    #: True without wishes about worker, place or time: most tasks, which then cost least.
+    plain: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.plain = (
+            not self.require
+            and self.worker is None
+            and self.aging is None
+            and self.priority == 0.0
+            and self.timeout is None
+            and self.queue_timeout is None
+        )
 
 
-CREATED = TaskState.CREATED
-
-
-class Move(NamedTuple):
-    """One change of a task's state: from, to, when (loop time), why, and on which worker."""
-
-    old: TaskState
-    new: TaskState
-    at: float
-    reason: str
-    worker: str | None = None
-
-
-class Times(NamedTuple):
-    """Where a task's time went, in seconds. The four add up to its age, or to its whole life."""
-
-    queue: float = 0.0  #: ready, waiting for a free worker
-    quota: float = 0.0  #: first in line, waiting only for quota
-    backoff: float = 0.0  #: waiting for the next attempt to fall due
-    run: float = 0.0  #: running
-
-
-class Stretch(NamedTuple):
-    """A task's way from the queue to a worker, in one entry: it is written for every failure.
-
-    `fresh` marks the first one of a task, which begins with its submission.
-    """
-
-    fresh: bool
-    queued_at: float
-    reserved_at: float | None
-    started_at: float | None
-    worker: str | None
-
-    def moves(self) -> list[Move]:
-        """The moves that it stands for."""
-        moves: list[Move] = []
-        if self.fresh:
-            moves.append(Move(TaskState.CREATED, TaskState.PENDING, self.queued_at, "submitted"))
-            moves.append(Move(TaskState.PENDING, TaskState.QUEUED, self.queued_at, "accepted"))
-        name = self.worker
-        if self.reserved_at is not None:
-            moves.append(
-                Move(TaskState.QUEUED, TaskState.RESERVED, self.reserved_at, "routed", name)
-            )
-        if self.started_at is not None:
-            moves.append(
-                Move(TaskState.RESERVED, TaskState.RUNNING, self.started_at, "started", name)
-            )
-        return moves
-
-
-class Past:
-    """What happened to a task off the straight path from submit to success."""
-
-    __slots__ = (
-        "backoff",
-        "clipped",
-        "first_start",
-        "log",
-        "losses",
-        "queue",
-        "quota",
-        "retry_state",
-        "run",
-        "runs",
-        "snoozes",
-        "throttles",
-        "traceback",
-        "uncounted",
-    )
-
-    def __init__(self) -> None:
-        #: The fields of an `Attempt` per run: most are never read.
-        self.runs: list[tuple[Any, ...]] = []
-        #: When the first run began; None until one has ended.
-        self.first_start: float | None = None
-        self.log: list[Move | Stretch] = []
-        #: Seconds spent, as in `Times`, up to when the task was last queued.
-        self.queue = self.quota = self.backoff = self.run = 0.0
-        self.throttles = self.losses = self.snoozes = 0
-        #: Runs that spent no attempt.
-        self.uncounted = 0
-        self.retry_state: Any = None
-        #: True once a wait was shortened to fit before the deadline.
-        self.clipped = False
-        #: Where the final error was raised; every awaiter is shown this and nothing more.
-        self.traceback: TracebackType | None = None
-
-
-def keep_ends(items: list[Any], limit: int) -> None:
-    """Drop from the middle so that at most `limit` remain: the first and the newest."""
-    if len(items) > limit:
-        if limit == 0:
-            items.clear()
-        else:
-            del items[1 : len(items) - limit + 1]
+CREATED, SCHEDULED = TaskState.CREATED, TaskState.SCHEDULED
 
 
 class Task:
@@ -239,86 +155,84 @@ class Task:
         ended = self.run_count - (self.state is TaskState.RUNNING)
         return ended if self.past is None else ended - self.past.uncounted
 
+    def laps(self) -> list[Lap]:
+        """The times it left the straight path, the oldest first."""
+        return [] if self.past is None else [Lap(*fields) for fields in self.past.laps]
+
     def ended_attempts(self) -> list[Attempt]:
         """The runs so far that did not succeed, the oldest first."""
-        return [] if self.past is None else [Attempt(*fields) for fields in self.past.runs]
+        attempts = (lap.attempt() for lap in self.laps())
+        return [attempt for attempt in attempts if attempt is not None]
 
     # -- history ----------------------------------------------------------------------------
-    # The straight path (queued, reserved, running, succeeded) is kept as four times in slots
+    # The straight path (queued, reserved, running, succeeded) is kept as a few times in slots
     # and written out only when somebody reads it or something unusual follows it.
 
-    def _stretch(self) -> Stretch:
-        """The way since the task was last queued."""
-        fresh = self.past is None or not self.past.log
-        if self.state not in _ON_WORKER:
-            return Stretch(fresh, self.queued_at, None, None, None)
-        return Stretch(
-            fresh,
-            self.queued_at,
-            self.reserved_at,
-            None if self.state is TaskState.RESERVED else self.started_at,
-            self.holder.name,
-        )
-
-    def leave_straight_path(self, history_limit: int, now: float) -> Past:
-        """Write down the way so far and the time it took, before a move that is not straight."""
+    def leave_straight_path(
+        self, new: TaskState, reason: str, now: float, limit: int, run: tuple[Any, ...] | None
+    ) -> None:
+        """Write down the way so far, before a move that is not straight."""
         past = self.past
         if past is None:
             past = self.past = Past()
-        queue, quota, backoff, run = self._stretch_times(now)
-        past.queue += queue
-        past.quota += quota
-        past.backoff += backoff
-        past.run += run
-        if self.state is not TaskState.SCHEDULED:
-            past.log.append(self._stretch())
-            keep_ends(past.log, history_limit)
-        return past
+        past.laps.append(self._lap(new, reason, now, run))
+        if len(past.laps) > limit:
+            past.forget_middle(limit)
+        past.scheduled_at = now if new is SCHEDULED else None
+
+    def _lap(
+        self, new: TaskState, reason: str, now: float, run: tuple[Any, ...] | None = None
+    ) -> tuple[Any, ...]:
+        """The fields of the lap in progress, as if it left for `new` at `now`."""
+        past, state = self.past, self.state
+        scheduled_at = None if past is None else past.scheduled_at
+        if state in _ON_WORKER:
+            return (
+                scheduled_at,
+                self.queued_at,
+                self.blocked_at,
+                self.reserved_at,
+                None if state is TaskState.RESERVED else self.started_at,
+                now,
+                self.holder.name,
+                new,
+                reason,
+                run,
+            )
+        if state is SCHEDULED:
+            return (scheduled_at, None, None, None, None, now, None, new, reason, run)
+        blocked_at = self.blocked_at
+        return (scheduled_at, self.queued_at, blocked_at, None, None, now, None, new, reason, run)
+
+    def _lap_in_progress(self, now: float) -> Lap | None:
+        """The lap since it was last queued, up to `now` or to its success."""
+        if self.state is TaskState.SUCCEEDED:
+            return Lap(*self._lap(self.state, "succeeded", self.ended_at))
+        if self.state is CREATED or self.state in FINAL_STATES:
+            return None
+        return Lap(*self._lap(self.state, "", now))
 
     def moves(self) -> list[Move]:
         """Every move so far, the oldest first."""
-        moves: list[Move] = []
-        for entry in () if self.past is None else self.past.log:
-            if isinstance(entry, Stretch):
-                moves.extend(entry.moves())
-            else:
-                moves.append(entry)
-        if self.state is TaskState.QUEUED or self.state in _ON_WORKER:
-            stretch = self._stretch()
-            moves.extend(stretch.moves())
-            if self.state is TaskState.SUCCEEDED:
-                moves.append(
-                    Move(TaskState.RUNNING, self.state, self.ended_at, "succeeded", stretch.worker)
-                )
+        at = self.submitted_at
+        moves = [
+            Move(CREATED, TaskState.PENDING, at, "submitted"),
+            Move(TaskState.PENDING, TaskState.QUEUED, at, "accepted"),
+        ]
+        laps = self.laps()
+        current = self._lap_in_progress(at)
+        for lap in laps if current is None else [*laps, current]:
+            moves.extend(lap.moves())
         return moves
-
-    def _stretch_times(self, now: float) -> tuple[float, float, float, float]:
-        """Seconds in the queue, for quota, backing off and running, since last written down."""
-        state = self.state
-        if state is TaskState.SCHEDULED:
-            return 0.0, 0.0, now - self.ended_at, 0.0
-        if state is TaskState.QUEUED:
-            blocked_at = now if self.blocked_at is None else self.blocked_at
-            return blocked_at - self.queued_at, now - blocked_at, 0.0, 0.0
-        if state not in _ON_WORKER:
-            return 0.0, 0.0, 0.0, 0.0
-        reserved_at = self.reserved_at
-        blocked_at = reserved_at if self.blocked_at is None else self.blocked_at
-        queue = blocked_at - self.queued_at
-        quota = reserved_at - blocked_at
-        if state is TaskState.RESERVED:
-            return queue + now - reserved_at, quota, 0.0, 0.0
-        if state is TaskState.SUCCEEDED:
-            now = self.ended_at
-        return queue + self.started_at - reserved_at, quota, 0.0, now - self.started_at
 
     def times_until(self, now: float) -> Times:
         """Where the time went, up to `now` or to the task's end."""
-        queue, quota, backoff, run = self._stretch_times(now)
-        past = self.past
-        if past is None:
-            return Times(queue, quota, backoff, run)
-        return Times(past.queue + queue, past.quota + quota, past.backoff + backoff, past.run + run)
+        total = Times() if self.past is None or self.past.lost is None else self.past.lost
+        current = self._lap_in_progress(now)
+        laps = self.laps()
+        for lap in laps if current is None else [*laps, current]:
+            total = sum_of(total, lap.times())
+        return total
 
 
 #: States in which the task has reached a worker since it was last queued.

@@ -16,12 +16,13 @@ LEVELS: tuple[frozenset[str], ...] = (
     # words
     frozenset({"_states", "_errors", "_time"}),
     # records
-    frozenset({"_attempt", "_verdict", "_ruling", "_settings", "_moves", "_agenda"}),
+    frozenset({"_attempt", "_verdict", "_ruling", "_settings", "_moves", "_agenda", "_heads"}),
+    frozenset({"_past"}),
     frozenset({"_task"}),
     # policies, then what users hold in their hands
     frozenset({"_limits", "_retry", "_secrets", "_hooks"}),
     frozenset({"_quota"}),
-    frozenset({"_handle", "_map", "_dead", "_context", "_snapshot", "_worker"}),
+    frozenset({"_handle", "_map", "_dead", "_context", "_snapshot", "_threads", "_worker"}),
     # the parts of the ledger, and of the engine
     frozenset({"_roster", "_ready", "_router", "_audit", "_judge", "_steps"}),
     # the ledger, floor by floor, and what runs one worker
@@ -31,6 +32,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"_hiring"}),
     frozenset({"_runs"}),
     frozenset({"_intake"}),
+    frozenset({"_outcomes"}),
     frozenset({"_ledger"}),
     # what makes things happen
     frozenset({"_pulse"}),
@@ -46,7 +48,7 @@ LEVEL_OF = {module: level for level, modules in enumerate(LEVELS) for module in 
 
 #: Decisions and records: no event loop, no third party, nothing that acts.
 STDLIB_ONLY = {
-    *(LEVELS[0] | LEVELS[1] | LEVELS[2]),
+    *(LEVELS[0] | LEVELS[1] | LEVELS[2] | LEVELS[3]),
     *(
         "_books",
         "_dispatch",
@@ -55,6 +57,7 @@ STDLIB_ONLY = {
         "_elastic",
         "_runs",
         "_intake",
+        "_outcomes",
         "_ledger",
         "_roster",
         "_ready",

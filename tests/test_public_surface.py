@@ -10,6 +10,13 @@ import pytest
 import retrypool_async
 import retrypool_async.testing
 
+try:
+    from retrypool_async.integrations import fastapi as fastapi_integration
+except ModuleNotFoundError:
+    MODULES = (retrypool_async, retrypool_async.testing)
+else:
+    MODULES = (retrypool_async, retrypool_async.testing, fastapi_integration)
+
 OPTIONAL = {
     "fastapi",
     "hypothesis",
@@ -23,7 +30,7 @@ OPTIONAL = {
 
 PUBLIC = [
     pytest.param(module, name, id=f"{module.__name__}.{name}")
-    for module in (retrypool_async, retrypool_async.testing)
+    for module in MODULES
     for name in module.__all__
 ]
 

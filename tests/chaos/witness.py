@@ -124,7 +124,7 @@ class Run:
     def goes_on(self, at: float) -> bool:
         """True while it is in progress, and nothing can have been done to end it."""
         stopped = self.interrupted or at > self.cut_off_at - INSTANT
-        return self.ended is None and not stopped
+        return self.ended is None and not stopped and not self.job.ends
 
 
 class Budget:

@@ -529,6 +529,17 @@ async def test_a_large_task_holds_only_what_it_waits_for() -> None:
 # -- changed while it runs -------------------------------------------------------------------------
 
 
+async def test_what_a_large_task_no_longer_waits_for_is_free_at_once() -> None:
+    """It waits on for its worker's own quota; what all share has room long before."""
+    scarce = Probe(name="scarce", quota=Quota(Window(1, per=10)))
+    other = Probe(name="other")
+    async with Pool([scarce, other], quota=Quota(Window(2, per=1)), debug=True) as pool:
+        for worker in ("scarce", "other") * 2:
+            pool.submit(worker, worker=worker)
+        await pool.join()
+    assert (scarce.starts, other.starts) == ([0, 10], [0, 1])
+
+
 async def test_a_changed_quota_carries_usage_over() -> None:
     """Two used of two; three allowed now: one more at once, the next when the window moves."""
     worker = Probe("w", quota=Quota(Window(2, per=60)))

@@ -373,6 +373,19 @@ async def test_higher_priority_goes_first() -> None:
     assert order == ["first", *"abcdef"]
 
 
+async def test_a_task_that_goes_before_all_is_not_held_up_by_what_is_held_for_others() -> None:
+    """What is kept for a large task is kept from those behind it, and from nobody else."""
+    workers = [Probe(name="one"), Probe(name="two")]
+    async with Pool(workers, quota=Quota(Window(3, per=10)), debug=True) as pool:
+        await pool.submit("first")
+        large = pool.submit("large", cost=3)
+        small = pool.submit("small")
+        urgent = pool.submit("urgent", priority=1)
+        await pool.join()
+    starts = [handle.attempts[0].started for handle in (urgent, large, small)]
+    assert starts == [0, 10, 20]
+
+
 async def test_waiting_raises_a_priority() -> None:
     """A low task passes a stream of high ones within 11 s. Origin: taskcluster#9131."""
     order: list[tuple[object, float]] = []

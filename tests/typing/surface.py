@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
+from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Any, assert_type
@@ -100,6 +101,7 @@ async def submitting() -> None:
         assert_type(pool.snapshot(), Snapshot)
         assert_type(await pool.add(Text()), WorkerRef)
         pool.check_options(timeout=5, bounce=True)
+        assert_type(pool.submit_threadsafe(1, priority=2), Future[str])
         pool.submit("text")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 

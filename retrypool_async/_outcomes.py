@@ -1,0 +1,247 @@
+"""How attempts end: what becomes of the task, of its worker, and who is next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ._agenda import Due
+from ._attempt import trace_of
+from ._books import BUSY, QUEUED, RUNNING, SCHEDULED, SUCCEEDED, route_key
+from ._intake import Intake
+from ._past import Past
+from ._ruling import Again, Ending, Ruling
+from ._states import AttemptOutcome, EndReason, Stop
+
+if TYPE_CHECKING:
+    from ._roster import WorkerRecord
+    from ._task import Task
+
+
+class Outcomes(Intake):
+    """Records the ends of attempts, and carries out what follows."""
+
+    def succeed(
+        self, record: WorkerRecord, task: Task, value: Any, now: float, go_on: bool = False
+    ) -> Task | None:
+        """Record that the attempt returned. Return the next task reserved for this worker.
+
+        With `go_on` that one has been started already.
+        """
+        task.state = SUCCEEDED
+        task.value = value
+        task.ended_at = now
+        task.debit = None
+        self.succeeded += 1
+        self.live -= 1
+        record.served += 1
+        record.hints_missing = 0
+        record.runs += 1
+        record.run_seconds += now - task.started_at
+        if go_on:
+            following = self._follow_on(record, now)
+            if following is not None:
+                return following
+        record.task = None
+        record.limit_at = None
+        self.held -= 1
+        if self.observed:
+            self._told(task, RUNNING, SUCCEEDED, "succeeded", now)
+        return self._release(record, now, go_on)
+
+    def _follow_on(self, record: WorkerRecord, now: float) -> Task | None:
+        """Start the next task on the worker that has just come free, if it is one of many.
+
+        What `_release`, `_reserve` and `begin` do, in one go, for the most usual case under load.
+        """
+        if (
+            record.attention
+            or self.observed
+            or self.ending
+            or self.paused
+            or self.concurrency is not None
+        ):
+            return None
+        lane = self.ready.lone_lane()
+        if lane is None or not lane.fifo or lane.fifo[0].deadline is not None:
+            return None
+        cost, quotas = lane.cost, record.quotas
+        for quota in quotas:
+            if quota.until(cost, now) > 0.0:
+                return None
+        task = lane.fifo.popleft()
+        record.task = task
+        task.state = RUNNING
+        task.holder = record
+        task.reserved_at = task.started_at = now
+        task.run_count += 1
+        record.limit_at = None
+        if quotas:
+            for quota in quotas:
+                quota.take(cost, now)
+            task.debit = (quotas, now)
+            self.debited += 1
+            self.started += 1
+        if task.options.attempt_timeout is not None:
+            self._limit(record, task, now)
+        return task
+
+    def retry_later(
+        self,
+        record: WorkerRecord,
+        task: Task,
+        error: BaseException,
+        delay: float,
+        now: float,
+        go_on: bool = False,
+    ) -> Task | None:
+        """Record that the attempt raised, and that the task runs again in `delay` seconds.
+
+        What `fail` does for the most usual of failures, which concerns nobody but the task, and
+        that has no deadline. Returns the next task, as `succeed` does.
+        """
+        past = task.past
+        if past is None:
+            past = task.past = Past()
+        if past.first_start is None:
+            past.first_start = task.started_at
+        trace = trace_of(error.__traceback__)
+        error.__traceback__ = None  # frames keep alive everything that ran in them
+        run = (task.run_count, AttemptOutcome.ERROR, error, True, trace, self.settings.secrets)
+        self._moved(task, SCHEDULED, "retry later", now, run)
+        task.debit = None
+        task.due = now + delay
+        self.scheduled += 1
+        self.agenda.add(task.due, Due.RETRY, task)
+        record.failed += 1
+        record.runs += 1
+        record.run_seconds += now - task.started_at
+        if go_on:
+            following = self._follow_on(record, now)
+            if following is not None:
+                return following
+        record.task = None
+        record.limit_at = None
+        self.held -= 1
+        return self._release(record, now, go_on)
+
+    def fail(
+        self, record: WorkerRecord, task: Task, ruling: Ruling, now: float, *, cut_off: bool = False
+    ) -> Task | None:
+        """Record that the attempt did not return, and carry out the ruling.
+
+        `cut_off` means that its code still runs: the worker is out of use until that has unwound.
+        Returns the next task reserved for this worker.
+        """
+        error = ruling.error
+        past = task.past
+        if past is None:
+            past = task.past = Past()
+        if past.first_start is None:
+            past.first_start = task.started_at
+        trace = () if error is None else trace_of(error.__traceback__)
+        run = (
+            task.run_count,
+            ruling.outcome,
+            error,
+            ruling.counted,
+            trace,
+            self.settings.secrets,
+        )
+        final = ruling.task.error if isinstance(ruling.task, Ending) else None
+        if final is not None:
+            past.traceback = final.__traceback__
+        if error is not None and error is not final:
+            error.__traceback__ = None  # frames keep alive everything that ran in them
+        task.ended_at = now
+        task.debit = None
+        if not ruling.counted:
+            past.uncounted += 1
+        if ruling.outcome is AttemptOutcome.THROTTLED:
+            past.throttles += 1
+            record.throttled += 1
+            record.hints_missing = 0 if ruling.hinted else record.hints_missing + 1
+        elif ruling.outcome is AttemptOutcome.WORKER_LOST:
+            past.losses += 1
+        elif ruling.outcome is AttemptOutcome.SNOOZED:
+            past.snoozes += 1
+        elif ruling.outcome in (AttemptOutcome.ERROR, AttemptOutcome.TIMEOUT):
+            record.failed += 1
+        record.runs += 1
+        record.run_seconds += now - task.started_at
+        record.task = None
+        record.limit_at = None
+        self.held -= 1
+
+        if ruling.worker == "retire":
+            record.retired = True
+            self.roster.changed()
+            record.error = error
+        elif ruling.worker == "rebuild":
+            record.needs_rebuild = True
+            record.error = error
+        if ruling.cool_for is not None:
+            self._cool(record, now + ruling.cool_for, ruling.cool_scope, now)
+        if cut_off or record.stop is not None:
+            record.needs_reset = True
+        self._flag(record)
+
+        plan = ruling.task
+        if isinstance(plan, Again) and plan.same_worker and self._may_run(record, task, now):
+            self._moved(task, QUEUED, "again at once", now, run)
+            task.queued_at = now
+            task.blocked_at = None
+            self._reserve(record, task, self._route(route_key(task)), now)
+            return task
+        again = self._carry_out(record, task, plan, run, now)
+        if cut_off:
+            self._unwinding(record, Stop.LIMIT, now)
+        if ruling.worker != "keep":
+            self._told_worker(record, BUSY, "worker lost", now)
+            self._rejudge(now)
+        if cut_off:
+            # With a limit on attempts at once, a place has come free.
+            if (again or self.concurrency is not None) and self.roster.free:
+                self._plan(now)
+            return None
+        if again:
+            self._plan(now)  # those that have been idle longer go before this worker
+        return self._release(record, now)
+
+    def _carry_out(
+        self,
+        record: WorkerRecord,
+        task: Task,
+        plan: Again | Ending,
+        run: tuple[Any, ...],
+        now: float,
+    ) -> bool:
+        """Do what a ruling says of the task. True when it has become ready."""
+        if isinstance(plan, Again):
+            if plan.elsewhere:
+                task.tried_mask |= record.bit
+            start = now + plan.delay
+            ending = plan.else_ending
+            if ending is None and task.deadline is not None and task.deadline <= now:
+                # It fell due while the attempt was ending by itself, so nobody will look again.
+                late = self.timeout_error(task, "its attempt", spent=1, last_error=run[2])
+                ending = Ending(reason=EndReason.TIMEOUT, error=late)
+            if ending is not None and task.deadline is not None:
+                start = max(start, self._earliest(task, now))
+                if start >= task.deadline:
+                    plan = ending
+        if isinstance(plan, Ending):
+            self._settle(task, plan.state, plan.reason, plan.error, now, run)
+            return False
+        if plan.delay > 0.0:
+            task.due = now + plan.delay
+            self._moved(task, SCHEDULED, "retry later", now, run)
+            self.scheduled += 1
+            self.agenda.add(task.due, Due.RETRY, task)
+            return False
+        self._requeue(task, "retry", now, front=plan.front, keep_place=plan.keep_place, run=run)
+        return True
+
+    def _cut_off(self, record: WorkerRecord, task: Task, stop: Stop, now: float) -> None:
+        """Take a task off a worker whose code goes on, for the weightiest reason there is."""
+        stop = max(stop, record.stop or stop)
+        self.fail(record, task, self.stopped_ruling(task, stop), now, cut_off=True)

@@ -1,0 +1,264 @@
+"""What the machine remembers by itself, to hold the books of the ledger against.
+
+Nothing in here asks the ledger: usage is counted from the starts that were seen, places in line
+from the order of events, and what a worker may do from what its operator said.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import inf
+from typing import TYPE_CHECKING
+
+from retrypool_async import Bucket, Quota, Window, WorkerState
+from retrypool_async._states import Order
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from retrypool_async._roster import WorkerRecord
+    from retrypool_async._task import Cost, Task
+
+#: Less than this apart, two times or two amounts count as the same.
+EPSILON = 1e-8
+
+
+class Usage:
+    """What was used of one quota: every start at its time, and every promise at its own."""
+
+    def __init__(self, quota: Quota, limits: Mapping[str, Window | Bucket]) -> None:
+        self.quota = quota
+        self.limits = limits
+        self._entries: dict[int, tuple[float, Cost]] = {}
+        self._serial = 0
+        #: Seconds that promises lasted. A bucket that takes one back cannot tell what has leaked
+        #: since, and gives that back too.
+        self.promised_for = 0.0
+
+    @property
+    def exact(self) -> bool:
+        """False when a bucket may be fuller than its meter says."""
+        return self.promised_for == 0.0 or not any(
+            isinstance(limit, Bucket) for limit in self.limits.values()
+        )
+
+    def note(self, cost: Cost, at: float) -> int:
+        """Count `cost` at a time. Returns what to `drop` it by."""
+        self._serial += 1
+        self._entries[self._serial] = (at, cost)
+        return self._serial
+
+    def drop(self, entry: int, now: float) -> None:
+        """Count it no more."""
+        at, _ = self._entries.pop(entry)
+        self.promised_for += now - at
+
+    def inherit(self, old: Usage, now: float) -> None:
+        """Go on from the usage of a quota with the same dimensions and periods."""
+        for name, limit in self.limits.items():
+            if isinstance(limit, Window):
+                for at, amount in old._of(name):
+                    self.note(((name, amount),), at)
+            else:
+                before = old.limits[name]
+                assert isinstance(before, Bucket)
+                self.note(((name, old._level(name, before, now)),), now)
+                self.promised_for = old.promised_for * max(before.limit / limit.limit, 1.0)
+
+    def wait(self, cost: Cost, now: float) -> float:
+        """Seconds until `cost` has room."""
+        waits = [0.0]
+        for name, amount in cost:
+            limit = self.limits.get(name)
+            if limit is None:
+                continue
+            if isinstance(limit, Window):
+                waits.append(self._window_wait(name, limit, amount, now))
+            else:
+                excess = self._level(name, limit, now) + amount - limit.limit
+                if excess > EPSILON:
+                    waits.append(inf if amount > limit.limit else excess * limit.per / limit.limit)
+        return max(waits)
+
+    def allows(self, cost: Cost, now: float) -> bool:
+        """True when `cost` may start now; a bucket is given the benefit of the doubt."""
+        for name, amount in cost:
+            limit = self.limits.get(name)
+            if isinstance(limit, Window):
+                if self._window_wait(name, limit, amount, now) > 0.0:
+                    return False
+            elif limit is not None:
+                doubt = self.promised_for * limit.limit / limit.per
+                if self._level(name, limit, now) + amount > limit.limit + doubt + EPSILON:
+                    return False
+        return True
+
+    def _of(self, name: str) -> Iterable[tuple[float, float]]:
+        entries = [
+            (at, amount)
+            for at, cost in self._entries.values()
+            for dimension, amount in cost
+            if dimension == name
+        ]
+        return sorted(entries)
+
+    def _window_wait(self, name: str, limit: Window, amount: float, now: float) -> float:
+        if amount > limit.limit:
+            return inf
+        used = [e for e in self._of(name) if e[0] + limit.per > now + EPSILON]
+        excess = sum(taken for _, taken in used) + amount - limit.limit
+        for at, taken in used:
+            if excess <= EPSILON:
+                break
+            excess -= taken
+            if excess <= EPSILON:
+                return at + limit.per - now
+        return 0.0
+
+    def _level(self, name: str, limit: Bucket, now: float) -> float:
+        level, last = 0.0, 0.0
+        for at, amount in (*self._of(name), (now, 0.0)):
+            level = max(level - (at - last) * limit.limit / limit.per, 0.0) + amount
+            last = at
+        return level
+
+
+@dataclass(eq=False, repr=False)
+class Post:
+    """What was said to one worker, and what it is doing."""
+
+    record: WorkerRecord
+    usages: tuple[Usage, ...]
+    paused: bool = False
+    pause_ends: float = inf
+    cooling_until: float = 0.0
+    #: Removed, or lost for good.
+    leaving: bool = False
+    open: bool = False
+    #: Its resource could not be opened, rebuilt or reset.
+    failed: bool = False
+    order: Order | None = None
+    #: The task whose code is running on it, although it may have been taken off meanwhile.
+    running: Task | None = None
+    #: The task it was promised, and where that was counted, and as which entry.
+    promised: Task | None = None
+    debits: list[tuple[Usage, int]] = field(default_factory=list[tuple[Usage, int]])
+
+    def __repr__(self) -> str:
+        return f"<{self.record.name} {self.record.state.name}>"
+
+    def may_start(self, now: float) -> bool:
+        """True when nothing that was said to it forbids a start."""
+        return not self.paused and not self.leaving and self.cooling_until <= now
+
+    def at_work(self, now: float) -> bool:
+        """True when it must be idle, or have a task."""
+        opened = self.open and not self.failed and self.order is None
+        unwinding = self.running is not None and self.record.task is not self.running
+        return opened and not unwinding and self.may_start(now)
+
+    @property
+    def expected(self) -> bool:
+        """True when tasks may count on it without anybody's help."""
+        rebuilt = not self.failed or self.order is Order.REBUILD or self.record.needs_rebuild
+        return not self.paused and not self.leaving and rebuilt
+
+    @property
+    def idle(self) -> bool:
+        return self.record.state is WorkerState.IDLE
+
+    def affords(self, cost: Cost) -> bool:
+        """True when its quotas could ever grant `cost`."""
+        return all(
+            amount <= usage.limits[name].limit
+            for usage in self.usages
+            for name, amount in cost
+            if name in usage.limits
+        )
+
+    def wait(self, cost: Cost, now: float) -> float:
+        """Seconds until all its quotas have room."""
+        return max((usage.wait(cost, now) for usage in self.usages), default=0.0)
+
+
+@dataclass(eq=False, repr=False)
+class Life:
+    """One task as seen from outside."""
+
+    task: Task
+    place: float
+    ready_at: float
+    stage: str = "ready"  # or "held", "later", "ended"
+    due: float = 0.0
+    tried: set[int] = field(default_factory=set[int])
+    #: False after a retry on the same worker, which has no place in line.
+    in_line: bool = True
+    cancelled: bool = False
+    ending: bool = False
+
+    def __repr__(self) -> str:
+        return f"<task {self.task.id} {self.stage}>"
+
+    def may_run_on(self, post: Post) -> bool:
+        """True when its wishes allow the worker."""
+        options = self.task.options
+        return options.require <= post.record.tags and options.worker in (None, post.record.id)
+
+    @property
+    def kind(self) -> object:
+        """Equal for tasks that may use the same workers at the same cost."""
+        options = self.task.options
+        wishes = (options.require, options.worker, options.aging)
+        return wishes, frozenset(self.tried), self.task.cost
+
+    def urgency(self, now: float) -> float:
+        """Its priority, as grown by now."""
+        options = self.task.options
+        grown = 0.0 if options.aging is None else (now - self.ready_at) / options.aging
+        return round(options.priority + grown, 8)
+
+    def rank(self, now: float) -> tuple[float, float]:
+        """Sorts before what should start later."""
+        return (-self.urgency(now), self.place)
+
+
+@dataclass
+class Holds:
+    """What tasks that wait hold, going down their line until one could start at once."""
+
+    could_start: Life | None = None
+    usages: set[Usage] = field(default_factory=set["Usage"])
+    #: False when two workers would fit a task at the same time, and both are taken as held.
+    sure: bool = True
+
+
+def holds(lives: Iterable[Life], free: Collection[Post], now: float) -> Holds:
+    """Go down the line of those that wait.
+
+    A task that fits nowhere holds the quotas that keep it waiting on the worker which will fit it
+    first, and others may not take from them. Of several of one kind, only the first holds any.
+    """
+    found, kinds = Holds(), set[object]()
+    for life in sorted(lives, key=lambda life: life.rank(now)):
+        if life.kind in kinds:
+            continue
+        kinds.add(life.kind)
+        cost = life.task.cost
+        waits = [
+            (post.wait(cost, now), post)
+            for post in free
+            if life.may_run_on(post)
+            and post.record.id not in life.tried
+            and found.usages.isdisjoint(post.usages)
+        ]
+        soonest = min((wait for wait, _ in waits), default=inf)
+        if soonest == 0.0:
+            found.could_start = life
+            break
+        if soonest == inf:
+            continue
+        first = [post for wait, post in waits if wait <= soonest + EPSILON]
+        found.sure = found.sure and len(first) == 1
+        for post in first:
+            found.usages.update(u for u in post.usages if u.wait(cost, now) > 0.0)
+    return found
