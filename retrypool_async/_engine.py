@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from ._elastic import Elastic
     from ._ready import RouteKey
-    from ._roster import WorkerRecord, WorkerRef
+    from ._roster import WorkerRecord
     from ._task import Cost, Task, TaskOptions
     from ._worker import Traits
 
@@ -302,10 +302,6 @@ class Engine(Pulse):
         if task.options.attempt_timeout is not None and task.state is TaskState.RUNNING:
             limits.append(task.started_at + task.options.attempt_timeout)
         return max(min(limits) - self.now(), 0.0) if limits else None
-
-    def tried(self, task: Task) -> tuple[WorkerRef, ...]:
-        records = self.ledger.roster.workers.values()
-        return tuple(record.ref for record in records if task.tried_mask & record.bit)
 
     def explain(self, task: Task) -> str:
         return explain(self.ledger, task, self.now())

@@ -172,7 +172,8 @@ class TaskHandle(Task, Generic[R]):
         Empty once a new round has begun, and for a task that has not bounced. Workers that have
         left the pool are not in it; `attempts` names them all.
         """
-        return cast("tuple[WorkerRef, ...]", self.engine.tried(self))
+        workers = self.engine.ledger.roster.workers.values()
+        return tuple(record.ref for record in workers if self.tried_mask & record.bit)
 
     @property
     def throttles(self) -> int:
