@@ -10,6 +10,7 @@ from ._dead import DeadTask, DeadTasks
 from ._errors import (
     AttemptTimeout,
     CostTooLarge,
+    DeadlockDetected,
     InvariantBroken,
     NoWorkers,
     PolicyError,
@@ -63,6 +64,7 @@ __all__ = [
     "CostTooLarge",
     "DeadTask",
     "DeadTasks",
+    "DeadlockDetected",
     "Discard",
     "EndReason",
     "Event",

@@ -29,6 +29,7 @@ def audit(ledger: Ledger) -> None:
     _counters_add_up(ledger, len(queued), len(scheduled), len(held))
     _free_workers_are_listed(ledger)
     _nobody_idles_beside_work(ledger)
+    _demand(ledger.ending or not ledger.waits.stalled(ledger), "an attempt waits in vain")
     for task in (*queued, *scheduled, *held):
         _history_is_legal(task, ledger.settings.history_limit)
 

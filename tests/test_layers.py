@@ -19,11 +19,12 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"_attempt", "_verdict", "_ruling", "_settings", "_moves", "_agenda"}),
     frozenset({"_task"}),
     # policies, then what users hold in their hands
-    frozenset({"_limits", "_retry", "_secrets", "_hooks"}),
+    frozenset({"_limits", "_retry", "_secrets", "_hooks", "_context"}),
     frozenset({"_quota"}),
-    frozenset({"_handle", "_map", "_dead", "_context", "_snapshot", "_worker"}),
+    frozenset({"_handle", "_map", "_dead", "_snapshot", "_worker"}),
     # the parts of the ledger, and of the engine
     frozenset({"_roster", "_ready", "_router", "_audit", "_judge", "_steps"}),
+    frozenset({"_waits"}),
     # the ledger, floor by floor, and what runs one worker
     frozenset({"_books", "_runner", "_options"}),
     frozenset({"_dispatch"}),
@@ -57,6 +58,7 @@ STDLIB_ONLY = {
         "_router",
         "_audit",
         "_judge",
+        "_waits",
     ),
 }
 
