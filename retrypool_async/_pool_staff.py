@@ -15,9 +15,10 @@ from ._time import (
     optional_seconds,
     seconds,
 )
-from ._worker import Worker, quotas_of
+from ._worker import Worker, quotas_of, tag_set
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import timedelta
 
 
@@ -167,6 +168,19 @@ class PoolStaff(PoolLife[T, R]):
         engine.ledger.set_quotas(record, quotas, self._quotas, engine.call_time())
         self._dimensions = None
         engine.carry_out()
+
+    def set_tags(self, ref: Ref, tags: Collection[str]) -> None:
+        """Give a worker other tags than it joined with. Attempts in progress are not touched.
+
+        Waiting tasks are judged anew: what nobody may run any more meets `no_workers`.
+
+        Raises:
+            WorkerRemoved: there is no such worker.
+            TypeError, ValueError: these are not tags.
+        """
+        record, texts = self._find(ref), tag_set("tags", tags)
+        self._engine.ledger.set_tags(record, texts, self._engine.call_time())
+        self._engine.carry_out()
 
     def workers(self) -> list[WorkerRef]:
         """The workers present, by id."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from typing import Any
+from unittest.mock import Mock
 
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
@@ -26,6 +27,7 @@ from retrypool_async._ruling import Again, Ending, Ruling
 from retrypool_async._settings import Settings
 from retrypool_async._states import AttemptOutcome, EndReason, Order
 from retrypool_async._task import ONE_REQUEST, Task, TaskOptions
+from retrypool_async._waits import Wait
 
 
 def pool_settings(**changes: Any) -> Settings:
@@ -349,6 +351,22 @@ class LedgerMachine(RuleBasedStateMachine):
     def set_quota(self, data: st.DataObject, limit: int) -> None:
         record = self.pick(data, self.workers())
         self.ledger.set_quotas(record, (Quota(Window(limit, per=2)),), (), self.now)
+        self.done()
+
+    @precondition(lambda self: self.workers())
+    @rule(data=st.data(), tags=st.sampled_from(["", "a", "ab"]))
+    def set_tags(self, data: st.DataObject, tags: str) -> None:
+        self.ledger.set_tags(self.pick(data, self.workers()), frozenset(tags), self.now)
+        self.done()
+
+    @precondition(lambda self: self.running())
+    @rule(data=st.data())
+    def begin_wait(self, data: st.DataObject) -> None:
+        task = self.pick(data, self.running()).task
+        target = self.pick(data, [t for t in self.tasks if not t.has_ended()])
+        assert task is not None
+        # Whether it is in vain after this step, or any later one, the audit says.
+        self.ledger.begin_wait(Wait(task, target, Mock(done=lambda: False)), self.now)
         self.done()
 
     @rule(limit=st.sampled_from([None, None, 1, 2]))

@@ -119,6 +119,7 @@ async def operating(pool: Pool[int, str]) -> None:
         await pool.remove(worker, force=True, timeout=3)
     pool.set_quota(ref, Quota(Window(1, per=timedelta(seconds=1))))
     pool.set_quota(ref, None)
+    pool.set_tags(ref, {"gpu"})
     await pool.wait_until(lambda snapshot: snapshot.succeeded > 3)
     report = await pool.close("running", timeout=5)
     assert_type(report, CloseReport)
