@@ -13,6 +13,7 @@ from types import ModuleType
 import pytest
 
 import retrypool_async
+import retrypool_async.groups
 import retrypool_async.testing
 from retrypool_async import Pool, SubmitOptions
 from retrypool_async._states import LEGAL_MOVES, TaskState, WorkerState
@@ -24,7 +25,7 @@ PAGES = {page.name: page.read_text("utf-8") for page in sorted((DOCS / "referenc
 REFERENCE = "\n".join(PAGES.values())
 DESIGN = (DOCS / "design.md").read_text(encoding="utf-8")
 
-MODULES = (retrypool_async, retrypool_async.testing)
+MODULES = (retrypool_async, retrypool_async.groups, retrypool_async.testing)
 
 #: Public for other modules of the package, and of no use to anybody else.
 INTERNAL = {
@@ -50,7 +51,13 @@ def members(cls: type) -> Iterator[str]:
     if issubclass(cls, Enum):
         yield from cls.__members__
         return
-    hidden = ("_task", "_loop", "_leaks")  # records and machinery beneath the public classes
+    hidden = (
+        "_task",
+        "_loop",
+        "_leaks",
+        "_group_books",
+        "_rota",
+    )  # records and machinery beneath the public classes
     for base in cls.__mro__:
         if not base.__module__.startswith(PACKAGE.name):
             continue
