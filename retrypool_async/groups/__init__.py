@@ -3,6 +3,7 @@
 from ._blocking import BlockingPool
 from ._errors import GroupEnded, GroupFailed, UnknownGroup
 from ._group import Group, current_group
+from ._group_pool import GroupPool
 from ._group_state import GroupMoved, GroupSnapshot, GroupState
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "GroupEnded",
     "GroupFailed",
     "GroupMoved",
+    "GroupPool",
     "GroupSnapshot",
     "GroupState",
     "UnknownGroup",

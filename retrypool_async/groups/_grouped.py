@@ -24,7 +24,7 @@ R = TypeVar("R")
 
 
 class GroupedPool(Rota[T, R]):
-    """The part of a pool of groups that users call."""
+    """The common part of `BlockingPool` and `GroupPool`."""
 
     def submit(self, group: Hashable, data: T, **options: Unpack[SubmitOptions]) -> TaskHandle[R]:
         """Submit a task to a group, which is created by its first. Never waits.

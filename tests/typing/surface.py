@@ -43,7 +43,7 @@ from retrypool_async import (
     WorkerState,
     current_task,
 )
-from retrypool_async.groups import BlockingPool, Group, GroupSnapshot, current_group
+from retrypool_async.groups import BlockingPool, Group, GroupPool, GroupSnapshot, current_group
 
 
 class Text(Worker[int, str]):
@@ -193,3 +193,5 @@ async def groups(pool: Pool[int, str]) -> None:
         async with current_group().lend():
             pass
         blocking.submit("a", "text")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    async with GroupPool(pool, Text, must_succeed=True) as grouped:
+        assert_type(grouped.groups, tuple[Group[int, str], ...])
