@@ -10,6 +10,7 @@ from ._dead import DeadTask, DeadTasks
 from ._errors import (
     AttemptTimeout,
     CostTooLarge,
+    DeadlockDetected,
     InvariantBroken,
     NoWorkers,
     PolicyError,
@@ -64,6 +65,7 @@ __all__ = [
     "CostTooLarge",
     "DeadTask",
     "DeadTasks",
+    "DeadlockDetected",
     "Discard",
     "EndReason",
     "Event",

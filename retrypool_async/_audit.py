@@ -30,6 +30,7 @@ def audit(ledger: Ledger) -> None:
     _free_workers_are_listed(ledger)
     _headcount_is_right(ledger)
     _nobody_idles_beside_work(ledger)
+    _demand(ledger.ending or not ledger.waits.stalled(ledger), "an attempt waits in vain")
     for task in (*queued, *scheduled, *held):
         _history_is_legal(task)
 

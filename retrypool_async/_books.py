@@ -20,6 +20,7 @@ from ._roster import Roster, WorkerRecord
 from ._router import LeastRecentlyUsed, Strategy
 from ._states import EndReason, TaskState, WorkerState, WorkerWish, plain_members
 from ._task import Task
+from ._waits import Waits
 
 if TYPE_CHECKING:
     from ._elastic import Elastic
@@ -44,6 +45,7 @@ class Effect(Enum):
     INTERRUPT = auto()  #: (worker, None): interrupt the attempt in progress
     OVERDUE = auto()  #: (worker, task): its attempt has reached its limit
     SETTLED = auto()  #: (task, None): tell who waits for it
+    DEADLOCK = auto()  #: (wait, chain): tell the attempt that it waits in vain
     STUCK = auto()  #: (worker, None): its code ignores being stopped
     GONE = auto()  #: (worker, None): it has left the pool
     EVENT = auto()  #: (event, None): tell the observers
@@ -62,6 +64,8 @@ class Books:
         self.agenda = Agenda(self._counts)
         #: Decides how many workers there should be; None without a factory.
         self.elastic: Elastic | None = None
+        #: What attempts wait for in this very pool.
+        self.waits = Waits()
         self.outbox: deque[tuple[Effect, Any, Any]] = deque()
         #: True while somebody wants to see every move.
         self.observed = False

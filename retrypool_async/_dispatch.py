@@ -44,24 +44,31 @@ class Dispatch(Books):
         route.blocked.clear()
         route.mask = self.roster.eligible(key.require, key.worker) & ~key.tried
 
-    def _has_untried(self, key: RouteKey, cost: Cost) -> bool:
+    def _has_untried(
+        self, key: RouteKey, cost: Cost, stalled: frozenset[Task] = frozenset()
+    ) -> bool:
         """True when a worker that has not been tried can be expected to take such a task.
 
         Judged against the workers present now, at every change of them: when all that will come
         free have been tried, a new round begins; else a bounced task could wait for ever.
+        Workers of stalled attempts will not.
         """
         roster = self.roster
         untried = roster.eligible(key.require, key.worker) & ~key.tried
         for record in roster.of(untried):
-            if record.routable and (not record.quotas or record.affords(cost)):
+            if (
+                record.routable
+                and record.task not in stalled
+                and (not record.quotas or record.affords(cost))
+            ):
                 return True
         return False
 
-    def _begin_new_rounds(self) -> None:
+    def _begin_new_rounds(self, stalled: frozenset[Task] = frozenset()) -> None:
         """Forget the tried workers of tasks that nobody else can be expected to take."""
         for key, route in list(self.ready.routes.items()):
             for cost, lane in list(route.lanes.items()) if key.tried else ():
-                if not self._has_untried(key, cost):
+                if not self._has_untried(key, cost, stalled):
                     for task in lane.take_all():
                         task.tried_mask = 0
                         self.ready.push(task, self._route(route_key(task)))
@@ -87,6 +94,21 @@ class Dispatch(Books):
                     for task in list(lane):
                         self._be_patient(task, refusal, now)
         self._plan(now)
+        self._break_deadlocks(now)
+
+    def _break_deadlocks(self, now: float) -> None:
+        """Tell attempts that they wait in vain, the youngest wait first, until none does."""
+        if not self.waits or self.ending:
+            return
+        stalled = self.waits.stalled(self)
+        if stalled:
+            self._begin_new_rounds(stalled)
+            self._plan(now)
+        while stalled := self.waits.stalled(self):
+            wait = self.waits.youngest_vain(stalled, self)
+            chain = self.waits.chain(wait, stalled, self)
+            self.waits.discard(wait)
+            self.outbox.append((Effect.DEADLOCK, wait, chain))
 
     def _gated(self) -> bool:
         """True when no task may start, whoever is free."""
@@ -238,6 +260,8 @@ class Dispatch(Books):
             refusal = self._refusal(key, task.cost)
             if refusal is not None:
                 self._be_patient(task, refusal, now)
+        if task.tried_mask:
+            self._break_deadlocks(now)  # by what it excludes
 
     def _line(self, task: Task) -> deque[Task] | None:
         """Where a task has only to queue up behind others; None if there is more to it."""
@@ -294,6 +318,7 @@ class Dispatch(Books):
         """Allow more or fewer attempts at once, from the next start on."""
         self.concurrency = limit
         self._plan(now)
+        self._break_deadlocks(now)
 
     # -- looking ahead ---------------------------------------------------------------------------
 

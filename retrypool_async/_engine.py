@@ -235,8 +235,8 @@ class Engine(Pulse):
 
     # -- for handles ---------------------------------------------------------------------------
 
-    def awaiter_cancelled(self, task: Task, future: asyncio.Future[None]) -> None:
-        """Somebody awaiting a task was cancelled. The last one takes the task along."""
+    def awaiter_gave_up(self, task: Task, future: asyncio.Future[None]) -> None:
+        """Somebody awaiting a task awaits it no more. The last one takes the task along."""
         if task.waiters is not None and future in task.waiters:
             task.waiters.remove(future)
             if not task.waiters and not task.options.detach:
@@ -256,11 +256,11 @@ class Engine(Pulse):
             task.waiters = []
         task.waiters.append(future)
         try:
-            await asyncio.wait([future], timeout=timeout)
+            # A wait that is bounded ends in any case, so it cannot be in vain.
+            await self.listen(future, task if timeout is None else None, timeout)
         finally:
             if task.waiters is not None and future in task.waiters:
                 task.waiters.remove(future)
-            future.cancel()
 
     async def reached(self, task: TaskHandle[Any], state: TaskState) -> bool:
         if not isinstance(state, TaskState):
@@ -273,7 +273,8 @@ class Engine(Pulse):
         self._reached.setdefault(task, []).append((state, future))
         self._watch()
         try:
-            return await future
+            await self.listen(future, task)
+            return future.result()
         finally:
             waiting = self._reached.get(task, [])
             if (state, future) in waiting:

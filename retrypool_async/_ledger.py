@@ -33,6 +33,8 @@ from ._task import Task
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ._waits import Wait
+
 
 class Ledger(Outcomes):
     """The books of one pool, and the lives of its tasks. See the module's docstring."""
@@ -78,6 +80,14 @@ class Ledger(Outcomes):
         record.grace_at = now + record.grace
         self.agenda.add(record.grace_at, Due.GRACE, record)
         self.outbox.append((Effect.INTERRUPT, record, None))
+
+    # -- waiting for others of the pool -----------------------------------------------------------
+
+    def begin_wait(self, wait: Wait, now: float) -> None:
+        """An attempt waits for a task of this pool. It is told if that is in vain."""
+        self.waits.add(wait)
+        if self.waits.may_be_vain(wait, self):
+            self._break_deadlocks(now)
 
     # -- closing ---------------------------------------------------------------------------------
 

@@ -16,17 +16,18 @@ from ._hooks import Hooks, Subscription
 from ._map import ended_tasks
 from ._options import SubmitOptions, cost_of, task_options
 from ._pool_staff import PoolStaff
-from ._ready import ANY_WORKER
+from ._ready import ANY_WORKER, wishes
 from ._retry import RetryPolicy
 from ._router import Strategy
 from ._states import PoolState
-from ._task import ONE_REQUEST
+from ._task import ONE_REQUEST, Cost, TaskOptions
 from ._threads import submit_from_thread
 from ._time import (
     count,
     flag,
     optional_count,
 )
+from ._waits import Room
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable
@@ -110,11 +111,7 @@ class Pool(PoolStaff[T, R]):
             if self._cost is None and self._engine.open:
                 return self._engine.submit(data, chosen, ONE_REQUEST, ANY_WORKER, None)
         else:
-            given = dict(options)
-            if "cost" in given:
-                cost = cost_of(given.pop("cost"))
-            if given:
-                chosen = task_options(given, self._default_values, self._find_id)
+            chosen, cost = self._chosen(options)
         return self._submit(data, chosen, cost)
 
     def submit_threadsafe(self, data: T, **options: Unpack[SubmitOptions]) -> Future[R]:
@@ -146,16 +143,24 @@ class Pool(PoolStaff[T, R]):
             Unroutable, WorkerRemoved: there is no such `worker`.
             TypeError, ValueError: an option is wrong.
         """
-        given = dict(options)
+        _, cost = self._chosen(options)
+        if cost is not None:
+            self._check_dimensions(cost)
+
+    def _chosen(self, options: SubmitOptions) -> tuple[TaskOptions, Cost | None]:
+        given, cost = dict(options), None
         if "cost" in given:
-            self._check_dimensions(cost_of(given.pop("cost")))
-        task_options(given, self._default_values, self._find_id)
+            cost = cost_of(given.pop("cost"))
+        if not given:
+            return self._defaults, cost
+        return task_options(given, self._default_values, self._find_id), cost
 
     async def enqueue(self, data: T, **options: Unpack[SubmitOptions]) -> TaskHandle[R]:
         """Submit a task, waiting for room in the queue if it is full.
 
         Raises:
             PoolClosed: also when the pool closes while waiting.
+            DeadlockDetected: called by an attempt of this pool, and room could never come.
             Other errors: as `submit`.
         """
         engine = self._engine
@@ -175,7 +180,8 @@ class Pool(PoolStaff[T, R]):
                     changed = len(ledger.roster.workers) != present
                     return not engine.open or changed or freed != 0 or ledger.waiting < size
 
-                await engine.until(room, full.retry_after)
+                target = Room(wishes(self._chosen(options)[0]))
+                await engine.until(room, full.retry_after, target=target)
 
     @overload
     def map(

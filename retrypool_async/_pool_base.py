@@ -26,7 +26,7 @@ from ._options import (
     text,
 )
 from ._quota import Quota
-from ._ready import ANY_WORKER, RouteKey
+from ._ready import wishes
 from ._retry import RetryPolicy
 from ._roster import WorkerRecord
 from ._router import Strategy
@@ -169,10 +169,7 @@ class PoolBase(Generic[T, R]):
             cost = ONE_REQUEST if self._cost is None else self._compute_cost(data)
         if cost is not ONE_REQUEST:
             self._check_dimensions(cost)
-        key = ANY_WORKER
-        if chosen.require or chosen.worker is not None or chosen.aging is not None:
-            key = RouteKey(chosen.require, chosen.worker, 0, chosen.aging)
-        return engine.submit(data, chosen, cost, key, origin)
+        return engine.submit(data, chosen, cost, wishes(chosen), origin)
 
     def _refuse(self) -> None:
         if self._supervisor is None:

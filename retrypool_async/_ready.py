@@ -21,7 +21,7 @@ from ._task import ONE_REQUEST
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ._task import Cost, Task
+    from ._task import Cost, Task, TaskOptions
 
 _QUEUED = TaskState.QUEUED  # looked up once: it is read several times per task
 
@@ -36,6 +36,13 @@ class RouteKey(NamedTuple):
 
 
 ANY_WORKER = RouteKey()
+
+
+def wishes(options: TaskOptions) -> RouteKey:
+    """The route of a new task."""
+    if options.require or options.worker is not None or options.aging is not None:
+        return RouteKey(options.require, options.worker, 0, options.aging)
+    return ANY_WORKER
 
 
 #: How many lanes an idle route keeps for the next task of the same cost.

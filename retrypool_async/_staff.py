@@ -161,6 +161,7 @@ class Staff(Dispatch):
         """True when a worker that has just failed a task may take this very task again at once."""
         return (
             record.wish is RUN
+            and task.options.require <= record.tags
             and not record.retired
             and not record.needs_reset
             and not record.needs_rebuild
@@ -274,6 +275,18 @@ class Staff(Dispatch):
         for other in recalled:
             self._attend(other, now)
         self._rejudge(now)
+
+    def set_tags(self, record: WorkerRecord, tags: frozenset[str], now: float) -> None:
+        """Change what a worker may run. What runs goes on; what is only promised may go back."""
+        record.tags = tags
+        self.roster.changed()
+        task = record.task
+        recalled = record.state is PROMISED and task and not task.options.require <= tags
+        if recalled:
+            self._give_back(record, now, "tags changed")
+        self._rejudge(now)
+        if recalled:
+            self._attend(record, now)
 
     def _sharing(self, record: WorkerRecord, quotas: tuple[Quota, ...]) -> list[WorkerRecord]:
         """A worker, and those that share any of these quotas."""

@@ -47,7 +47,7 @@ def submit_from_thread(engine: Engine, submit: Callable[[], TaskHandle[R]]) -> F
         waiter.add_done_callback(lambda _: _hand_over(handle, waiter, future))
 
         def withdraw() -> None:
-            engine.awaiter_cancelled(handle, waiter)
+            engine.awaiter_gave_up(handle, waiter)
             waiter.cancel()
 
         def on_done(_: Future[R]) -> None:  # in whichever thread cancels, or settles, the future

@@ -20,13 +20,12 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"_past"}),
     frozenset({"_task"}),
     # policies, then what users hold in their hands
-    frozenset({"_limits", "_retry", "_secrets", "_hooks"}),
+    frozenset({"_limits", "_retry", "_secrets", "_hooks", "_context"}),
     frozenset({"_quota"}),
-    frozenset(
-        {"_handle", "_map", "_dead", "_context", "_explain", "_snapshot", "_threads", "_worker"}
-    ),
+    frozenset({"_handle", "_map", "_dead", "_snapshot", "_threads", "_worker"}),
     # the parts of the ledger, and of the engine
     frozenset({"_roster", "_ready", "_router", "_audit", "_explain", "_judge", "_steps"}),
+    frozenset({"_waits"}),
     # the ledger, floor by floor, and what runs one worker
     frozenset({"_books", "_elastic", "_runner", "_options"}),
     frozenset({"_dispatch"}),
@@ -66,6 +65,7 @@ STDLIB_ONLY = {
         "_router",
         "_audit",
         "_judge",
+        "_waits",
     ),
 }
 

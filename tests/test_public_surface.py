@@ -8,14 +8,17 @@ from types import ModuleType
 import pytest
 
 import retrypool_async
+import retrypool_async.groups
 import retrypool_async.testing
+
+OURS = (retrypool_async, retrypool_async.groups, retrypool_async.testing)
 
 try:
     from retrypool_async.integrations import fastapi as fastapi_integration
 except ModuleNotFoundError:
-    MODULES = (retrypool_async, retrypool_async.testing)
+    MODULES: tuple[ModuleType, ...] = OURS
 else:
-    MODULES = (retrypool_async, retrypool_async.testing, fastapi_integration)
+    MODULES = (*OURS, fastapi_integration)
 
 OPTIONAL = {
     "fastapi",

@@ -126,4 +126,27 @@ class TaskCancelled(RetryPoolError):
 
     def __init__(self, id: Hashable) -> None:
         super().__init__(f"{id!r} was cancelled, though its group was not")
+
+
+class GroupEnded(RetryPoolError):
+    """The group takes no more tasks.
+
+    Attributes:
+        id: Of the group.
+    """
+
+    def __init__(self, id: Hashable) -> None:
+        super().__init__(f"group {id!r} takes no more tasks")
+        self.id = id
+
+
+class UnknownGroup(RetryPoolError):
+    """There is no such group, or it ended long ago.
+
+    Attributes:
+        id: What was asked for.
+    """
+
+    def __init__(self, id: Hashable) -> None:
+        super().__init__(f"no group {id!r}")
         self.id = id

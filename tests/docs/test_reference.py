@@ -49,7 +49,13 @@ def members(cls: type) -> Iterator[str]:
     if issubclass(cls, Enum):
         yield from cls.__members__
         return
-    hidden = ("_task", "_loop", "_leaks")  # records and machinery beneath the public classes
+    hidden = (
+        "_task",
+        "_loop",
+        "_leaks",
+        "_group_books",
+        "_rota",
+    )  # records and machinery beneath the public classes
     for base in cls.__mro__:
         if not base.__module__.startswith(PACKAGE.name):
             continue

@@ -309,6 +309,10 @@ async def test_operators_calls_refuse_bad_values() -> None:
         with pytest.raises(Unroutable):
             pool.submit(1, worker="nobody")
         refused(lambda: pool.set_quota("w", 60), "quota")  # type: ignore[arg-type]
+        with pytest.raises(WorkerRemoved):
+            pool.set_tags("nobody", "a")
+        refused(lambda: pool.set_tags("w", [1]), "tags")  # type: ignore[list-item]
+        refused(lambda: pool.set_tags("w", 7), "tags")  # type: ignore[arg-type]
         refused(lambda: pool.cooldown("w", -1), "duration")
         refused(lambda: pool.pause("w", until=nan), "until")
         refused(lambda: setattr(pool, "concurrency", 0), "concurrency")

@@ -46,6 +46,7 @@ from retrypool_async import (
     WorkerState,
     current_task,
 )
+from retrypool_async.groups import BlockingPool, Group, GroupPool, GroupSnapshot, current_group
 
 
 class Text(Worker[int, str]):
@@ -137,6 +138,7 @@ async def operating(pool: Pool[int, str]) -> None:
         await pool.remove(worker, force=True, timeout=3)
     pool.set_quota(ref, Quota(Window(1, per=timedelta(seconds=1))))
     pool.set_quota(ref, None)
+    pool.set_tags(ref, {"gpu"})
     await pool.wait_until(lambda snapshot: snapshot.succeeded > 3)
     report = await pool.close("running", timeout=5)
     assert_type(report, CloseReport)
@@ -195,3 +197,21 @@ def hooks(pool: Pool[int, str]) -> None:
     pool.hooks.on_success = lambda moved: moved.task
     pool.hooks.on_failure = None
     pool.hooks.on_dead = 5  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+async def groups(pool: Pool[int, str]) -> None:
+    async with BlockingPool(pool, Text, max_groups=2, max_workers=None) as blocking:
+        assert_type(blocking, BlockingPool[int, str])
+        assert_type(await blocking.submit("a", 1, priority=2), str)
+        group = blocking.group("a")
+        assert_type(group, Group[int, str])
+        assert_type(await group.submit(2), str)
+        assert_type(await group, None)
+        assert_type(await group.wait(1), bool)
+        assert_type(group.unfinished, tuple[TaskHandle[str], ...])
+        assert_type(blocking.snapshot(), tuple[GroupSnapshot, ...])
+        async with current_group().lend():
+            pass
+        blocking.submit("a", "text")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    async with GroupPool(pool, Text, must_succeed=True) as grouped:
+        assert_type(grouped.groups, tuple[Group[int, str], ...])
