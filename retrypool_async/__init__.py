@@ -10,6 +10,7 @@ from ._dead import DeadTask, DeadTasks
 from ._errors import (
     AttemptTimeout,
     CostTooLarge,
+    DeadlockDetected,
     InvariantBroken,
     NoWorkers,
     PolicyError,
@@ -37,7 +38,7 @@ from ._quota import Quota
 from ._retry import RetryPolicy
 from ._roster import WorkerRef
 from ._router import Candidate, LeastRecentlyUsed, MostQuota, RoundRobin, Strategy
-from ._snapshot import Snapshot, WorkerSnapshot
+from ._snapshot import FactorySnapshot, Snapshot, WorkerSnapshot
 from ._states import (
     AttemptOutcome,
     EndReason,
@@ -64,9 +65,11 @@ __all__ = [
     "CostTooLarge",
     "DeadTask",
     "DeadTasks",
+    "DeadlockDetected",
     "Discard",
     "EndReason",
     "Event",
+    "FactorySnapshot",
     "FailureAction",
     "Frame",
     "FunctionWorker",

@@ -28,6 +28,7 @@ class Due(Enum):
     RESUME = auto()  #: a worker's, or the pool's, pause ends
     REBUILD = auto()  #: a worker's resource is to be opened again
     PLAN = auto()  #: a worker has quota for a waiting task
+    REVIEW = auto()  #: a worker may be missing, or has been idle too long
 
 
 class Agenda:

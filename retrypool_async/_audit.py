@@ -28,7 +28,9 @@ def audit(ledger: Ledger) -> None:
     _workers_hold_what_they_say(ledger)
     _counters_add_up(ledger, len(queued), len(scheduled), len(held))
     _free_workers_are_listed(ledger)
+    _headcount_is_right(ledger)
     _nobody_idles_beside_work(ledger)
+    _demand(ledger.ending or not ledger.waits.stalled(ledger), "an attempt waits in vain")
     for task in (*queued, *scheduled, *held):
         _history_is_legal(task)
 
@@ -95,6 +97,13 @@ def _free_workers_are_listed(ledger: Ledger) -> None:
     _demand(roster.free == mask, f"free {roster.free:b}, idle and wanted {mask:b}")
     listed = sum(record.bit for record in roster.idle.values())
     _demand(roster.free == listed, f"free {roster.free:b}, listed {listed:b}")
+
+
+def _headcount_is_right(ledger: Ledger) -> None:
+    kept = ledger.roster.headcount()
+    ledger.roster.recount()
+    counted = ledger.roster.headcount()
+    _demand(kept == counted, f"headcount {kept}, counted {counted}")
 
 
 def _nobody_idles_beside_work(ledger: Ledger) -> None:

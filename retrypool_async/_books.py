@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum, auto
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from ._agenda import Agenda, Due
@@ -19,9 +20,12 @@ from ._roster import Roster, WorkerRecord
 from ._router import LeastRecentlyUsed, Strategy
 from ._states import EndReason, TaskState, WorkerState, WorkerWish, plain_members
 from ._task import Task
+from ._waits import Waits
 
 if TYPE_CHECKING:
+    from ._elastic import Elastic
     from ._settings import NoWorkersPolicy, Settings
+    from ._task import Cost
 
 # Looked up once: these are read several times per task.
 CREATED, PENDING, QUEUED = TaskState.CREATED, TaskState.PENDING, TaskState.QUEUED
@@ -37,9 +41,11 @@ class Effect(Enum):
 
     ASSIGN = auto()  #: (worker, task): deliver the task
     ORDER = auto()  #: (worker, order): deliver the order
+    LAUNCH = auto()  #: (worker, None): have the factory make it, and open it
     INTERRUPT = auto()  #: (worker, None): interrupt the attempt in progress
     OVERDUE = auto()  #: (worker, task): its attempt has reached its limit
     SETTLED = auto()  #: (task, None): tell who waits for it
+    DEADLOCK = auto()  #: (wait, chain): tell the attempt that it waits in vain
     STUCK = auto()  #: (worker, None): its code ignores being stopped
     GONE = auto()  #: (worker, None): it has left the pool
     EVENT = auto()  #: (event, None): tell the observers
@@ -56,6 +62,10 @@ class Books:
         self.ready = ReadyQueue()
         self.roster = Roster()
         self.agenda = Agenda(self._counts)
+        #: Decides how many workers there should be; None without a factory.
+        self.elastic: Elastic | None = None
+        #: What attempts wait for in this very pool.
+        self.waits = Waits()
         self.outbox: deque[tuple[Effect, Any, Any]] = deque()
         #: True while somebody wants to see every move.
         self.observed = False
@@ -81,6 +91,7 @@ class Books:
         self._next_order = 0
         self._front_order = 0
         self._plan_at: float | None = None
+        self._review_at = inf
         #: Ids of the quotas that waiting tasks hold, as of the last plan.
         self._held_quotas: set[int] = set()
         #: True when a task without wishes could run on somebody: the usual case, judged once.
@@ -93,15 +104,34 @@ class Books:
         """Tasks that are ready and on no worker."""
         return self.live - self.held - self.scheduled
 
-    def _refusal(self, key: RouteKey, cost: Any) -> RetryPoolError | None:
-        """Why no worker present could ever take such a task, None when one could."""
+    def _refusal(self, key: RouteKey, cost: Cost) -> RetryPoolError | None:
+        """Why nobody could ever take such a task, None when some worker could."""
+        refusal = self._refusal_of_those_present(key, cost)
+        if refusal is not None and self.may_come(key, cost):
+            return None
+        return refusal
+
+    def may_come(self, key: RouteKey, cost: Cost) -> bool:
+        """True when the factory may be expected to make a worker for such a task."""
+        elastic = self.elastic
+        return (
+            elastic is not None
+            and key.worker is None
+            and elastic.may_come(self.roster, key.require, cost)
+        )
+
+    def _refusal_of_those_present(self, key: RouteKey, cost: Cost) -> RetryPoolError | None:
         roster = self.roster
         if not roster.eligible(key.require, key.worker):
             if key.worker is not None:
                 pinned = roster.workers.get(key.worker)
                 if pinned is None or not pinned.alive:
                     return WorkerRemoved(f"worker {key.worker} has left the pool")
-            if not any(record.alive for record in roster.workers.values()):
+            if self.elastic is not None:
+                exceeded = self.elastic.excess(key.require, cost)
+                if exceeded is not None:
+                    return CostTooLarge(*exceeded)
+            elif not any(record.alive for record in roster.workers.values()):
                 return NoWorkers("the pool has no worker; add one, or submit with wait_for_worker")
             if key.require:
                 tags = ", ".join(sorted(key.require))
@@ -117,17 +147,16 @@ class Books:
         """Apply the no-workers policy to a task that nobody present could take."""
         if self.ending:
             return  # what waits is about to be ended
+        lane = self.ready.routes[route_key(task)].lanes[task.cost]
+        if lane.refused_since is None:
+            lane.refused_since = now
         patience = self._patience(task)
         if isinstance(refusal, CostTooLarge):
             self._settle(task, TaskState.DEAD, EndReason.COST, refusal, now)
         elif patience == "raise" or patience == "dead":
             self._settle(task, TaskState.DEAD, EndReason.NO_WORKERS, refusal, now)
-        else:
-            lane = self.ready.routes[route_key(task)].lanes[task.cost]
-            if lane.refused_since is None:
-                lane.refused_since = now
-            if patience != "wait":
-                self.agenda.add(now + patience, Due.START_BY, task)
+        elif patience != "wait":
+            self.agenda.add(now + patience, Due.START_BY, task)
 
     def _settle(
         self,
@@ -165,6 +194,8 @@ class Books:
         """True while an entry of the agenda means something."""
         if what is Due.PLAN:
             return bool(when == self._plan_at)
+        if what is Due.REVIEW:
+            return when == self._review_at
         if what is Due.RETRY:
             return bool(whom.state is SCHEDULED and whom.due == when)
         if what is Due.DEADLINE:
@@ -204,6 +235,8 @@ class Books:
         self.outbox.append((Effect.EVENT, TaskMoved(task, old, new, reason, name, now), None))
 
     def _told_worker(self, record: WorkerRecord, old: WorkerState, reason: str, now: float) -> None:
+        # Every move passes here, but for those to and from a task, which do not count.
+        self.roster.recount()
         if self.observed:
             event = WorkerMoved(record.ref, old, record.state, reason, now)
             self.outbox.append((Effect.EVENT, event, None))

@@ -14,6 +14,7 @@ from ._states import WorkerState, WorkerWish
 from ._task import ONE_REQUEST, Task
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Iterator
 
     from ._task import Cost
@@ -43,30 +44,38 @@ class Dispatch(Books):
         route.blocked.clear()
         route.mask = self.roster.eligible(key.require, key.worker) & ~key.tried
 
-    def _has_untried(self, key: RouteKey, cost: Cost) -> bool:
+    def _has_untried(
+        self, key: RouteKey, cost: Cost, stalled: frozenset[Task] = frozenset()
+    ) -> bool:
         """True when a worker that has not been tried can be expected to take such a task.
 
         Judged against the workers present now, at every change of them: when all that will come
         free have been tried, a new round begins; else a bounced task could wait for ever.
+        Workers of stalled attempts will not.
         """
         roster = self.roster
         untried = roster.eligible(key.require, key.worker) & ~key.tried
         for record in roster.of(untried):
-            if record.routable and (not record.quotas or record.affords(cost)):
+            if (
+                record.routable
+                and record.task not in stalled
+                and (not record.quotas or record.affords(cost))
+            ):
                 return True
         return False
 
-    def _begin_new_rounds(self) -> None:
+    def _begin_new_rounds(self, stalled: frozenset[Task] = frozenset()) -> None:
         """Forget the tried workers of tasks that nobody else can be expected to take."""
         for key, route in list(self.ready.routes.items()):
             for cost, lane in list(route.lanes.items()) if key.tried else ():
-                if not self._has_untried(key, cost):
+                if not self._has_untried(key, cost, stalled):
                     for task in lane.take_all():
                         task.tried_mask = 0
                         self.ready.push(task, self._route(route_key(task)))
 
     def _rejudge(self, now: float) -> None:
         """After a change of the workers: who may run what, and what can no longer be run."""
+        self.roster.recount()
         if self.ending:
             return  # what waits is about to be ended
         ready = self.ready
@@ -80,9 +89,26 @@ class Dispatch(Books):
                 if refusal is None:
                     lane.refused_since = None
                 else:
+                    if lane.refused_since is None:
+                        lane.refused_since = now
                     for task in list(lane):
                         self._be_patient(task, refusal, now)
         self._plan(now)
+        self._break_deadlocks(now)
+
+    def _break_deadlocks(self, now: float) -> None:
+        """Tell attempts that they wait in vain, the youngest wait first, until none does."""
+        if not self.waits or self.ending:
+            return
+        stalled = self.waits.stalled(self)
+        if stalled:
+            self._begin_new_rounds(stalled)
+            self._plan(now)
+        while stalled := self.waits.stalled(self):
+            wait = self.waits.youngest_vain(stalled, self)
+            chain = self.waits.chain(wait, stalled, self)
+            self.waits.discard(wait)
+            self.outbox.append((Effect.DEADLOCK, wait, chain))
 
     def _gated(self) -> bool:
         """True when no task may start, whoever is free."""
@@ -144,17 +170,17 @@ class Dispatch(Books):
         Without one, say whether that is for want of quota: then others may have to be held back.
         """
         ready, bit = self.ready, record.bit
-        fifo = ready.lone_fifo()
-        if fifo is not None:
+        lane = ready.lone_lane()
+        if lane is not None:
             # Tasks without wishes and nothing else: by far the most usual case under load.
-            if not fifo:
+            if not lane.fifo:
                 ready.heads.first()  # unlists what is empty
                 ready.changed()
                 return None, False
             for quota in record.quotas:
-                if quota.until(ONE_REQUEST, now) > 0.0:
+                if quota.until(lane.cost, now) > 0.0:
                     return None, True
-            task = fifo.popleft()
+            task = lane.pop()
             self._reserve(record, task, ready.any_worker, now)
             return task, False
         route: Route | None = None
@@ -234,27 +260,24 @@ class Dispatch(Books):
             refusal = self._refusal(key, task.cost)
             if refusal is not None:
                 self._be_patient(task, refusal, now)
+        if task.tried_mask:
+            self._break_deadlocks(now)  # by what it excludes
 
-    def _is_one_of_many(self, task: Task) -> bool:
-        """True for a task that has only to queue up behind others without wishes."""
-        return bool(
-            self.ready.usual.fifo
-            and not self.roster.free
-            and self._usual
-            and not self.observed
-            and task.options.plain
-            and task.cost is ONE_REQUEST
-            and not task.tried_mask
-        )
+    def _line(self, task: Task) -> deque[Task] | None:
+        """Where a task has only to queue up behind others; None if there is more to it."""
+        if self.roster.free or self.observed or not task.options.plain or task.tried_mask:
+            return None
+        return self.ready.line_for(task.cost)
 
     def _fall_due(self, task: Task, now: float) -> None:
         self.scheduled -= 1
-        if self._is_one_of_many(task):
+        line = self._line(task)
+        if line is not None:
             task.state = QUEUED
             task.queued_at = task.ready_at = now
             task.blocked_at = None
             self._next_order = task.order = self._next_order + 1
-            self.ready.usual.fifo.append(task)
+            line.append(task)
             return
         self._requeue(task, "due", now)
         if task.state is QUEUED and self.roster.free:
@@ -295,6 +318,7 @@ class Dispatch(Books):
         """Allow more or fewer attempts at once, from the next start on."""
         self.concurrency = limit
         self._plan(now)
+        self._break_deadlocks(now)
 
     # -- looking ahead ---------------------------------------------------------------------------
 
@@ -308,16 +332,21 @@ class Dispatch(Books):
         for record in self.roster.of(mask):
             if record.routable:
                 earliest = min(earliest, max(record.cooling_until, now))
+        if self.elastic is not None and self.may_come(key, task.cost):
+            earliest = min(earliest, max(self.elastic.retry_at, now))
         return earliest
 
     def alternatives(self, task: Task, record: WorkerRecord, by: float) -> bool:
         """True when a worker other than `record` may be expected to take the task `by` then."""
         key = route_key(task)
         mask = self.roster.eligible(key.require, key.worker) & ~record.bit
-        return any(
+        if any(
             other.routable and other.cooling_until <= by and other.affords(task.cost)
             for other in self.roster.of(mask)
-        )
+        ):
+            return True
+        elastic = self.elastic
+        return elastic is not None and elastic.retry_at <= by and self.may_come(key, task.cost)
 
     def outlook(self, task: Task, now: float) -> tuple[str, float | None]:
         """What a waiting task waits for, and seconds until a worker could take it, if known."""
@@ -334,7 +363,9 @@ class Dispatch(Books):
                 best = (wait, why)
         if best is not None and unknown != "busy":
             return best[1], best[0]
-        return (unknown, None) if unknown is not None else ("no workers", None)
+        if unknown is None:
+            unknown = "starting" if self.may_come(key, task.cost) else "no workers"
+        return unknown, None
 
     def obstacle(self, record: WorkerRecord, task: Task, now: float) -> tuple[str, float | None]:
         """What keeps a worker from taking a task, and for how many seconds, if that is known."""

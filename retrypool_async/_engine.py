@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._books import Effect
 from ._errors import PoolClosed
+from ._explain import explain
 from ._handle import TaskHandle
 from ._hooks import Subscription
 from ._pulse import Pulse
@@ -33,9 +34,11 @@ from ._steps import without_own_frames
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ._elastic import Elastic
     from ._ready import RouteKey
-    from ._roster import WorkerRecord, WorkerRef
+    from ._roster import WorkerRecord
     from ._task import Cost, Task, TaskOptions
+    from ._worker import Traits
 
 logger = logging.getLogger("retrypool_async")
 
@@ -72,7 +75,7 @@ class Engine(Pulse):
             raise
         if options.on_queued is not None:
             self.observers.call("on_queued", options.on_queued, task, task.context)
-        if ledger.outbox or ledger.agenda.next_at < self._armed_at:
+        if ledger.outbox or ledger.elastic is not None or ledger.agenda.next_at < self._armed_at:
             self.carry_out()
         return task
 
@@ -82,6 +85,16 @@ class Engine(Pulse):
     def ending(self) -> bool:
         """True once the event loop, not the pool, is putting an end to everything."""
         return self.ending_check()
+
+    def employ(self, elastic: Elastic) -> None:
+        """From now on, keep the number of workers within bounds."""
+        self.ledger.employ(elastic, self.now())
+        self.carry_out()
+
+    def equip(self, record: WorkerRecord, worker: Any, traits: Traits) -> None:
+        """The factory has made a worker. Raises `WorkerRemoved` when it is wanted no more."""
+        self.ledger.equip(record, worker, traits, self.now())
+        self.carry_out()
 
     def opened(self, record: WorkerRecord, error: BaseException | None) -> None:
         self.ledger.opened(record, error, self.now())
@@ -116,7 +129,12 @@ class Engine(Pulse):
         following = ledger.succeed(record, task, value, now, go_on)
         if task.waiters is not None:
             self._wake(task)
-        if ledger.outbox or self._conditions or ledger.agenda.next_at < self._armed_at:
+        if (
+            ledger.outbox
+            or self._conditions
+            or ledger.elastic is not None
+            or ledger.agenda.next_at < self._armed_at
+        ):
             self.carry_out()
         if task.callbacks is not None:
             self._call_back(task)
@@ -141,7 +159,12 @@ class Engine(Pulse):
             if wait is not None:
                 self._log_failure(task, record, AttemptOutcome.ERROR, error)
                 following = ledger.retry_later(record, task, error, wait, now, go_on)
-                if ledger.outbox or self._conditions or ledger.agenda.next_at < self._armed_at:
+                if (
+                    ledger.outbox
+                    or self._conditions
+                    or ledger.elastic is not None
+                    or ledger.agenda.next_at < self._armed_at
+                ):
                     self.carry_out()
                 if go_on and following is not None and following.options.on_running is not None:
                     self._announce_run(following)
@@ -212,8 +235,8 @@ class Engine(Pulse):
 
     # -- for handles ---------------------------------------------------------------------------
 
-    def awaiter_cancelled(self, task: Task, future: asyncio.Future[None]) -> None:
-        """Somebody awaiting a task was cancelled. The last one takes the task along."""
+    def awaiter_gave_up(self, task: Task, future: asyncio.Future[None]) -> None:
+        """Somebody awaiting a task awaits it no more. The last one takes the task along."""
         if task.waiters is not None and future in task.waiters:
             task.waiters.remove(future)
             if not task.waiters and not task.options.detach:
@@ -233,11 +256,11 @@ class Engine(Pulse):
             task.waiters = []
         task.waiters.append(future)
         try:
-            await asyncio.wait([future], timeout=timeout)
+            # A wait that is bounded ends in any case, so it cannot be in vain.
+            await self.listen(future, task if timeout is None else None, timeout)
         finally:
             if task.waiters is not None and future in task.waiters:
                 task.waiters.remove(future)
-            future.cancel()
 
     async def reached(self, task: TaskHandle[Any], state: TaskState) -> bool:
         if not isinstance(state, TaskState):
@@ -250,7 +273,8 @@ class Engine(Pulse):
         self._reached.setdefault(task, []).append((state, future))
         self._watch()
         try:
-            return await future
+            await self.listen(future, task)
+            return future.result()
         finally:
             waiting = self._reached.get(task, [])
             if (state, future) in waiting:
@@ -280,44 +304,8 @@ class Engine(Pulse):
             limits.append(task.started_at + task.options.attempt_timeout)
         return max(min(limits) - self.now(), 0.0) if limits else None
 
-    def tried(self, task: Task) -> tuple[WorkerRef, ...]:
-        records = self.ledger.roster.workers.values()
-        return tuple(record.ref for record in records if task.tried_mask & record.bit)
-
     def explain(self, task: Task) -> str:
-        """Why a task has not started, worker by worker."""
-        if task.state in FINAL_STATES:
-            succeeded = task.state is TaskState.SUCCEEDED
-            return "succeeded" if succeeded else f"ended: {task.reason.value}"
-        if task.state in (TaskState.RESERVED, TaskState.RUNNING):
-            return f"{task.state.name.lower()} on {task.holder.name}"
-        now = self.now()
-        if task.state is TaskState.SCHEDULED:
-            return f"retry in {task.due - now:.1f} s"
-        ledger = self.ledger
-        if ledger.paused:
-            return "the pool is paused"
-        limit = ledger.concurrency
-        if limit is not None and ledger.held >= limit:
-            return f"the pool is at its concurrency of {limit}"
-        options = task.options
-        reasons: list[str] = []
-        for record in ledger.roster.workers.values():
-            missing = options.require - record.tags
-            if options.worker is not None and options.worker != record.id:
-                why = f"pinned to worker {options.worker}"
-            elif missing:
-                why = f"tag {', '.join(sorted(missing))} missing"
-            else:
-                why, wait = ledger.obstacle(record, task, now)
-                if why == "free":
-                    why = "tried already" if task.tried_mask & record.bit else "others go first"
-                elif wait == inf:
-                    why = "quota too small"
-                elif wait:
-                    why = f"{why} {wait:.1f} s"
-            reasons.append(f"{record.name}: {why}")
-        return "; ".join(reasons) if reasons else "the pool has no workers"
+        return explain(self.ledger, task, self.now())
 
     def subscribe(self) -> Subscription:
         """Start listening to events."""

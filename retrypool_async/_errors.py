@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+#: Links that the message of a `DeadlockDetected` spells out.
+LINKS_SHOWN = 8
+
+
 class RetryPoolError(Exception):
     """Base of every error this library raises for reasons of its own."""
 
@@ -42,8 +46,9 @@ class QueueTimeout(RetryPoolError, TimeoutError):
     """The task did not start within its `queue_timeout`.
 
     Attributes:
-        reason: What it waited for: "busy", "quota", "cooling", "paused", "starting" or
-            "no workers".
+        reason: What it waited for: "busy", "quota", "cooling", "paused", "starting",
+            "no workers", "free" (others went first), or the state of the worker that it may
+            run on: "resetting", "failed", "stuck".
         next_available: Seconds until a worker could have taken it, or None when unknown.
     """
 
@@ -142,6 +147,30 @@ class WorkerCancelled(RetryPoolError):
 
     An ordinary failure: it is raised from the `CancelledError`, and it may be retried.
     """
+
+
+class DeadlockDetected(RetryPoolError):
+    """An attempt waits for a task of its own pool that could never end before the attempt does.
+
+    Raised inside the attempt, by the wait that made it so.
+
+    Attributes:
+        chain: Who waits for whom: triples of a task's id, its worker's name, and the id of the
+            task that it waits for, None for room in the queue. The first is the wait that raises.
+    """
+
+    def __init__(self, chain: Sequence[tuple[int, str, int | None]]) -> None:
+        links = [
+            f"task {task} on {worker} waits for {'room' if target is None else f'task {target}'}"
+            for task, worker, target in chain
+        ]
+        if len(links) > LINKS_SHOWN:
+            links[LINKS_SHOWN:] = [f"and {len(links) - LINKS_SHOWN} more"]
+        super().__init__(
+            f"this wait could never end: {', '.join(links)}; "
+            "it takes more workers than tasks that wait at once"
+        )
+        self.chain = tuple(chain)
 
 
 class PolicyError(RetryPoolError):

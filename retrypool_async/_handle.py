@@ -6,6 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from ._attempt import Attempt
+from ._context import current
+from ._errors import DeadlockDetected
 from ._past import Move, Times, keep_ends
 from ._states import FINAL_STATES, TaskState
 from ._task import Task
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from ._roster import WorkerRef
+    from ._waits import Chain
 
 R = TypeVar("R")
 
@@ -28,6 +31,8 @@ class TaskHandle(Task, Generic[R]):
     As with an `asyncio.Task`, when the last caller awaiting it is cancelled, so is the task,
     unless it was submitted with `detach=True`; `wait()` never cancels it. Not awaiting it at all
     is fine: nothing is logged about errors nobody read, beyond the one record of the death.
+    An attempt of the same pool that awaits it in vain gets `DeadlockDetected`, and counts as a
+    caller that was cancelled.
 
     Attributes:
         id: Unique in its pool.
@@ -46,11 +51,18 @@ class TaskHandle(Task, Generic[R]):
                 self.waiters = [future]
             else:
                 self.waiters.append(future)
+            wait = None if current.get() is None else self.engine.begin_wait(self, future)
             try:
-                yield from future
+                chain = cast("Chain", (yield from future))
             except asyncio.CancelledError:
-                self.engine.awaiter_cancelled(self, future)
+                self.engine.awaiter_gave_up(self, future)
                 raise
+            finally:
+                if wait is not None:
+                    self.engine.end_wait(wait)
+            if self.state not in FINAL_STATES:
+                self.engine.awaiter_gave_up(self, future)
+                raise DeadlockDetected(chain)
         if self.state is TaskState.SUCCEEDED:
             return cast("R", self.value)
         try:
@@ -128,6 +140,9 @@ class TaskHandle(Task, Generic[R]):
         """Wait for the end, at most `timeout` seconds. Return whether it has ended.
 
         Never raises the task's error, and never cancels the task.
+
+        Raises:
+            DeadlockDetected: called without `timeout` by an attempt of the same pool, in vain.
         """
         limit = optional_seconds("timeout", timeout)
         if self.state not in FINAL_STATES:
@@ -135,7 +150,11 @@ class TaskHandle(Task, Generic[R]):
         return self.state in FINAL_STATES
 
     async def reached(self, state: TaskState) -> bool:
-        """Wait until the task has been in `state`. False if it ended without ever being."""
+        """Wait until the task has been in `state`. False if it ended without ever being.
+
+        Raises:
+            DeadlockDetected: called by an attempt of the same pool, in vain.
+        """
         return cast("bool", await self.engine.reached(self, state))
 
     @property
@@ -172,7 +191,8 @@ class TaskHandle(Task, Generic[R]):
         Empty once a new round has begun, and for a task that has not bounced. Workers that have
         left the pool are not in it; `attempts` names them all.
         """
-        return cast("tuple[WorkerRef, ...]", self.engine.tried(self))
+        workers = self.engine.ledger.roster.workers.values()
+        return tuple(record.ref for record in workers if self.tried_mask & record.bit)
 
     @property
     def throttles(self) -> int:

@@ -28,12 +28,13 @@ class Intake(Runs):
             QueueFull, NoWorkers, Unroutable, WorkerRemoved, CostTooLarge: nothing is recorded.
         """
         limit = self.settings.max_queue
-        if self._is_one_of_many(task) and (limit is None or self.waiting < limit):
+        line = self._line(task)
+        if line is not None and (limit is None or self.waiting < limit):
             self.submitted = task.id = self.submitted + 1
             self._next_order = task.order = self._next_order + 1
             self.live += 1
             task.state = QUEUED
-            self.ready.usual.fifo.append(task)
+            line.append(task)
             return
         refusal: RetryPoolError | None = None
         ready = self.ready

@@ -42,9 +42,7 @@ class Books(Protocol):
     """What judging needs to know of the ledger."""
 
     def alternatives(self, task: Task, record: WorkerRecord, by: float) -> bool: ...
-    def timeout_error(
-        self, task: Task, waiting_for: str, now: float, *, spent: int = 0
-    ) -> TaskTimeout: ...
+    def timeout_error(self, task: Task, waiting_for: str, *, spent: int = 0) -> TaskTimeout: ...
 
 
 class Judge:
@@ -112,7 +110,7 @@ class Judge:
     ) -> Ruling:
         """Rule on an attempt that has reached its own limit, or its task's."""
         if task.deadline is not None and task.deadline <= now:
-            error = self._books.timeout_error(task, "its attempt", now, spent=1)
+            error = self._books.timeout_error(task, "its attempt", spent=1)
             return _end(AttemptOutcome.TIMEOUT, error, EndReason.TIMEOUT, error)
         limit = task.options.attempt_timeout
         overran = AttemptTimeout(f"attempt on {record.name} ran longer than {limit:g} s")

@@ -33,6 +33,8 @@ from ._task import Task
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ._waits import Wait
+
 
 class Ledger(Outcomes):
     """The books of one pool, and the lives of its tasks. See the module's docstring."""
@@ -72,16 +74,20 @@ class Ledger(Outcomes):
         task, stop = record.task, record.stop
         if task is not None and stop is not None:
             self._cut_off(record, task, stop, now)
-        if record.state is not WorkerState.STUCK:
-            before = record.state
-            record.state = WorkerState.STUCK
-            self._told_worker(record, before, "ignores being stopped", now)
-            self.outbox.append((Effect.STUCK, record, None))
+        self.stuck(record, now)
         # Interrupt it again, but ever more rarely: it may be cleaning up, slowly.
         record.grace = max(record.grace * 2, 0.1)
         record.grace_at = now + record.grace
         self.agenda.add(record.grace_at, Due.GRACE, record)
         self.outbox.append((Effect.INTERRUPT, record, None))
+
+    # -- waiting for others of the pool -----------------------------------------------------------
+
+    def begin_wait(self, wait: Wait, now: float) -> None:
+        """An attempt waits for a task of this pool. It is told if that is in vain."""
+        self.waits.add(wait)
+        if self.waits.may_be_vain(wait, self):
+            self._break_deadlocks(now)
 
     # -- closing ---------------------------------------------------------------------------------
 
@@ -146,6 +152,8 @@ class Ledger(Outcomes):
                 self._out_of_grace(whom, now)
             elif what is Due.REBUILD:
                 self._attend(whom, now)
+            elif what is Due.REVIEW:
+                self._review_at = inf  # `review` follows every step
             else:
                 self.resume(whom, now)
 

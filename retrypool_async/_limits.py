@@ -120,7 +120,7 @@ class WindowMeter:
 
     def until(self, amount: float, now: float) -> float:
         log = self._log
-        if log and log[0][0] + self.per <= now + TOLERANCE:
+        if log and log[0][0] <= now + TOLERANCE - self.per:
             self._expire(now)
         excess = self._used + amount - self._most
         if excess <= 0:
@@ -205,7 +205,10 @@ class BucketMeter:
         return short / self._limiter._rate_per_sec
 
     def take(self, amount: float, now: float) -> None:
-        self._limiter._level = self.used(now) + amount
+        limiter = self._limiter
+        if limiter._last_check != now:
+            self.used(now)
+        limiter._level += amount
 
     def refund(self, amount: float, at: float) -> None:
         # What has leaked since is given back too: never more than the bucket holds.

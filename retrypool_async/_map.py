@@ -12,7 +12,7 @@ from collections.abc import (
     Callable,
     Iterable,
 )
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._errors import PoolClosed, RetryPoolError
 
@@ -38,8 +38,12 @@ async def ended_tasks(
     the tasks of the items before it. Leaving early cancels the rest.
     """
     flying: deque[TaskHandle[R] | RetryPoolError] = deque()  # in the order of the items
-    changed = asyncio.Event()
     room = asyncio.Event()
+    bell: asyncio.Future[Any] | None = None
+
+    def changed(_: object = None) -> None:
+        if bell is not None and not bell.done():
+            bell.set_result(None)
 
     async def feed() -> None:
         source = _iterate(items)
@@ -57,16 +61,18 @@ async def ended_tasks(
                 raise
             except RetryPoolError as refusal:
                 flying.append(refusal)
-                changed.set()
+                changed()
             else:
                 flying.append(handle)
-                handle.add_done_callback(lambda _: changed.set())
+                handle.add_done_callback(changed)
+                if len(flying) == 1:
+                    changed()  # from now on it is this one that is waited for
 
-    feeder = asyncio.get_running_loop().create_task(feed(), name="retrypool map")
-    feeder.add_done_callback(lambda _: changed.set())
+    loop = asyncio.get_running_loop()
+    feeder = loop.create_task(feed(), name="retrypool map")
+    feeder.add_done_callback(changed)
     try:
         while True:
-            changed.clear()
             landed = _take_landed(flying, ordered)
             if landed is not None:
                 room.set()
@@ -75,7 +81,12 @@ async def ended_tasks(
                 feeder.result()  # raises what the source raised
                 return
             else:
-                await changed.wait()
+                bell = loop.create_future()
+                first = flying[0] if flying else None
+                if first is None or isinstance(first, RetryPoolError):
+                    await bell
+                else:
+                    await first.engine.listen(bell, first)
     finally:
         feeder.cancel()
         await asyncio.wait([feeder])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping
+from math import inf
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, cast
 
 from ._retry import RetryPolicy
 from ._router import LeastRecentlyUsed, Strategy
-from ._settings import NoWorkersPolicy
+from ._settings import NoWorkersPolicy, Sizes
 from ._task import ONE_REQUEST, Cost, TaskOptions
-from ._time import flag, number, optional_seconds, seconds
+from ._time import count, flag, number, optional_seconds, seconds
 from ._worker import tag_set
 
 if TYPE_CHECKING:
@@ -93,7 +94,9 @@ def cost_of(value: object) -> Cost:
     for dimension, amount in cast("Mapping[object, object]", value).items():
         if not isinstance(dimension, str):
             raise TypeError(f"cost dimension must be a string, got {type(dimension).__name__}")
-        amounts[dimension] = number(f"cost {dimension}", amount, at_least=0.0)
+        if type(amount) is not float or not 0.0 <= amount < inf:  # else there is nothing to check
+            amount = number(f"cost {dimension}", amount, at_least=0.0)
+        amounts[dimension] = amount
     cost = tuple(sorted(amounts.items()))
     return ONE_REQUEST if cost == ONE_REQUEST else cost
 
@@ -159,6 +162,28 @@ def no_workers_policy(value: object) -> NoWorkersPolicy:
     if isinstance(value, str):
         raise ValueError(f'no_workers must be "raise", "wait", "dead" or seconds, got {value!r}')
     return seconds("no_workers", value)
+
+
+def pool_sizes(
+    factory: object, min_workers: int | None, max_workers: int | None, idle_timeout: Any
+) -> Sizes | None:
+    """The options `factory`, `min_workers`, `max_workers` and `idle_timeout` together."""
+    timeout = seconds("idle_timeout", idle_timeout)
+    if factory is None:
+        for name, value in (("min_workers", min_workers), ("max_workers", max_workers)):
+            if value is not None:
+                raise ValueError(f"{name} needs a factory that makes the workers")
+        return None
+    if not callable(factory):
+        raise TypeError(
+            "factory must be a function without arguments that returns a worker, "
+            f"got {type(factory).__name__}"
+        )
+    least = 1 if min_workers is None else count("min_workers", min_workers)
+    most = max(least, 1) if max_workers is None else count("max_workers", max_workers, at_least=1)
+    if most < least:
+        raise ValueError(f"max_workers must be at least min_workers, got {most} and {least}")
+    return Sizes(min_workers=least, max_workers=most, idle_timeout=timeout)
 
 
 def collection(name: str, value: Iterable[T]) -> Iterable[T]:

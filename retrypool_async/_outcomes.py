@@ -11,7 +11,6 @@ from ._intake import Intake
 from ._past import Past
 from ._ruling import Again, Ending, Ruling
 from ._states import AttemptOutcome, EndReason, Stop
-from ._task import ONE_REQUEST
 
 if TYPE_CHECKING:
     from ._roster import WorkerRecord
@@ -31,6 +30,7 @@ class Outcomes(Intake):
         task.state = SUCCEEDED
         task.value = value
         task.ended_at = now
+        task.debit = None
         self.succeeded += 1
         self.live -= 1
         record.served += 1
@@ -61,14 +61,14 @@ class Outcomes(Intake):
             or self.concurrency is not None
         ):
             return None
-        fifo = self.ready.lone_fifo()
-        if not fifo or fifo[0].deadline is not None:
+        lane = self.ready.lone_lane()
+        if lane is None or not lane.fifo or lane.fifo[0].deadline is not None:
             return None
-        quotas = record.quotas
+        cost, quotas = lane.cost, record.quotas
         for quota in quotas:
-            if quota.until(ONE_REQUEST, now) > 0.0:
+            if quota.until(cost, now) > 0.0:
                 return None
-        task = fifo.popleft()
+        task = lane.fifo.popleft()
         record.task = task
         task.state = RUNNING
         task.holder = record
@@ -77,7 +77,7 @@ class Outcomes(Intake):
         record.limit_at = None
         if quotas:
             for quota in quotas:
-                quota.take(ONE_REQUEST, now)
+                quota.take(cost, now)
             task.debit = (quotas, now)
             self.debited += 1
             self.started += 1
@@ -223,7 +223,7 @@ class Outcomes(Intake):
             ending = plan.else_ending
             if ending is None and task.deadline is not None and task.deadline <= now:
                 # It fell due while the attempt was ending by itself, so nobody will look again.
-                late = self.timeout_error(task, "its attempt", now, spent=1, last_error=run[2])
+                late = self.timeout_error(task, "its attempt", spent=1, last_error=run[2])
                 ending = Ending(reason=EndReason.TIMEOUT, error=late)
             if ending is not None and task.deadline is not None:
                 start = max(start, self._earliest(task, now))

@@ -16,19 +16,22 @@ from ._hooks import Hooks, Subscription
 from ._map import ended_tasks
 from ._options import SubmitOptions, cost_of, task_options
 from ._pool_staff import PoolStaff
-from ._ready import ANY_WORKER
+from ._ready import ANY_WORKER, wishes
 from ._retry import RetryPolicy
 from ._router import Strategy
 from ._states import PoolState
-from ._task import ONE_REQUEST
+from ._task import ONE_REQUEST, Cost, TaskOptions
+from ._threads import submit_from_thread
 from ._time import (
     count,
     flag,
     optional_count,
 )
+from ._waits import Room
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable
+    from concurrent.futures import Future
     from typing import Unpack
 
     from tenacity import AsyncRetrying, Retrying
@@ -47,6 +50,12 @@ class Pool(PoolStaff[T, R]):
 
     Args:
         workers: The workers to start with; more may be added while it runs.
+        factory: Makes further workers: a function without arguments, async or not, that returns
+            one. An async one is bounded by `start_timeout`.
+        min_workers: Workers to have at least, with a factory; given ones count. Default 1.
+        max_workers: Workers up to which the factory is asked when ready tasks wait that a new one
+            could take; given ones count. Default: no more than `min_workers`, or 1.
+        idle_timeout: Seconds after which a worker from the factory goes that nothing needs.
         strategy: Chooses among workers that may run a task. Default: the longest idle.
         retry: When a failed task is tried again. Default: 3 attempts, jittered exponential
             waits up to 30 s. May be replaced live: `pool.retry = ...`.
@@ -102,18 +111,56 @@ class Pool(PoolStaff[T, R]):
             if self._cost is None and self._engine.open:
                 return self._engine.submit(data, chosen, ONE_REQUEST, ANY_WORKER, None)
         else:
-            given = dict(options)
-            if "cost" in given:
-                cost = cost_of(given.pop("cost"))
-            if given:
-                chosen = task_options(given, self._default_values, self._find_id)
+            chosen, cost = self._chosen(options)
         return self._submit(data, chosen, cost)
+
+    def submit_threadsafe(self, data: T, **options: Unpack[SubmitOptions]) -> Future[R]:
+        """Submit a task from another thread, in that thread's context. Never waits.
+
+        Cancelling the future is to the task what cancelling a caller that awaits it is: the task
+        is cancelled with the last of them, unless it was submitted with `detach=True`.
+
+        Args:
+            data, options: As for `submit`.
+
+        Returns:
+            A future for `result(timeout)` in that thread. It has the task's outcome; or, as its
+            exception, whatever `submit` would have raised.
+
+        Raises:
+            PoolClosed: the pool is not started, or is closing.
+            RuntimeError: called in the thread of the pool's own event loop, which waiting for the
+                future would block for ever.
+        """
+        if not self._engine.open:
+            self._refuse()
+        return submit_from_thread(self._engine, lambda: self.submit(data, **options))
+
+    def check_options(self, **options: Unpack[SubmitOptions]) -> None:
+        """Check options of `submit` and do nothing else, for tasks to be submitted later.
+
+        Raises:
+            Unroutable, WorkerRemoved: there is no such `worker`.
+            TypeError, ValueError: an option is wrong.
+        """
+        _, cost = self._chosen(options)
+        if cost is not None:
+            self._check_dimensions(cost)
+
+    def _chosen(self, options: SubmitOptions) -> tuple[TaskOptions, Cost | None]:
+        given, cost = dict(options), None
+        if "cost" in given:
+            cost = cost_of(given.pop("cost"))
+        if not given:
+            return self._defaults, cost
+        return task_options(given, self._default_values, self._find_id), cost
 
     async def enqueue(self, data: T, **options: Unpack[SubmitOptions]) -> TaskHandle[R]:
         """Submit a task, waiting for room in the queue if it is full.
 
         Raises:
             PoolClosed: also when the pool closes while waiting.
+            DeadlockDetected: called by an attempt of this pool, and room could never come.
             Other errors: as `submit`.
         """
         engine = self._engine
@@ -123,14 +170,18 @@ class Pool(PoolStaff[T, R]):
                 return self.submit(data, **options)
             except QueueFull as full:
                 no_use = ledger.roster.free  # free, and cannot take it
+                present = len(ledger.roster.workers)
 
-                def room(size: int = full.size) -> bool:
+                def room(size: int = full.size, present: int = present) -> bool:
                     nonlocal no_use
                     freed = ledger.roster.free & ~no_use
                     no_use &= ledger.roster.free
-                    return not engine.open or freed != 0 or ledger.waiting < size
+                    # If the last worker that could take it goes, it is refused for that reason.
+                    changed = len(ledger.roster.workers) != present
+                    return not engine.open or changed or freed != 0 or ledger.waiting < size
 
-                await engine.until(room, full.retry_after)
+                target = Room(wishes(self._chosen(options)[0]))
+                await engine.until(room, full.retry_after, target=target)
 
     @overload
     def map(
@@ -168,7 +219,7 @@ class Pool(PoolStaff[T, R]):
         Args:
             items: Any iterable, sync or async; read only as far as results are consumed.
             window: Tasks that may be in flight or waiting to be consumed. Default: twice the
-                number of workers, at least 16.
+                number of workers, or of `max_workers`, at least 16.
             ordered: True yields in the order of the items, False as they end.
             return_exceptions: True yields a failed or refused item's error in the place of its
                 result; False raises it and cancels the tasks in flight.
@@ -217,7 +268,10 @@ class Pool(PoolStaff[T, R]):
 
     def _window(self, window: int | None) -> int:
         if window is None:
-            return max(16, 2 * len(self._engine.ledger.roster.workers))
+            workers = len(self._engine.ledger.roster.workers)
+            if self._sizes is not None:
+                workers = max(workers, self._sizes.max_workers)
+            return max(16, 2 * workers)
         return count("window", window, at_least=1)
 
     # -- looking -------------------------------------------------------------------------------

@@ -15,9 +15,10 @@ from ._time import (
     optional_seconds,
     seconds,
 )
-from ._worker import Worker, quotas_of
+from ._worker import Worker, quotas_of, tag_set
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import timedelta
 
 
@@ -43,12 +44,7 @@ class PoolStaff(PoolLife[T, R]):
         if not self._engine.open:
             self._refuse()
         flag("wait", wait)
-        present = [
-            record.worker
-            for record in self._engine.ledger.roster.workers.values()
-            if not record.retired or record.worker is worker
-        ]
-        self._check_workers([*present, worker])
+        self._check_workers([*self._present(worker), worker])
         record = self._take_in(worker)
         if wait:
             try:
@@ -84,6 +80,7 @@ class PoolStaff(PoolLife[T, R]):
         Raises:
             WorkerRemoved: there is no such worker.
             RuntimeError: called by an attempt on that very worker.
+            DeadlockDetected: called without `timeout` by an attempt that the other waits for.
         """
         record = self._find(ref)
         limit = optional_seconds("timeout", timeout)
@@ -92,7 +89,9 @@ class PoolStaff(PoolLife[T, R]):
         engine.ledger.remove(record, engine.call_time(), force=flag("force", force))
         engine.carry_out()
         left = await engine.until(
-            lambda: record.state in (WorkerState.STOPPED, WorkerState.STUCK), limit
+            lambda: record.state in (WorkerState.STOPPED, WorkerState.STUCK),
+            limit,
+            target=record if limit is None else None,
         )
         if not left:
             engine.ledger.take_off(record, engine.call_time())
@@ -128,13 +127,14 @@ class PoolStaff(PoolLife[T, R]):
 
     async def paused(self, ref: Ref | None = None) -> None:
         """Wait until nothing runs on a paused worker, or on any, and its pause hook has run."""
-        records = (
-            list(self._engine.ledger.roster.workers.values()) if ref is None else [self._find(ref)]
-        )
+        chosen = None if ref is None else self._find(ref)
+        records = [chosen] if chosen else list(self._engine.ledger.roster.workers.values())
         for record in records:
             self._refuse_waiting_for_itself("paused() here would", record)
         at_work = (WorkerState.BUSY, WorkerState.RESERVED, WorkerState.RESETTING)
-        await self._engine.until(lambda: all(r.state not in at_work for r in records))
+        await self._engine.until(
+            lambda: all(r.state not in at_work for r in records), target=chosen
+        )
 
     def cooldown(self, ref: Ref, duration: float | timedelta) -> None:
         """Give a worker nothing for `duration` seconds. Of several cooldowns the longest holds."""
@@ -163,6 +163,19 @@ class PoolStaff(PoolLife[T, R]):
         engine.ledger.set_quotas(record, quotas, self._quotas, engine.call_time())
         self._dimensions = None
         engine.carry_out()
+
+    def set_tags(self, ref: Ref, tags: Collection[str]) -> None:
+        """Give a worker other tags than it joined with. Attempts in progress are not touched.
+
+        Waiting tasks are judged anew: what nobody may run any more meets `no_workers`.
+
+        Raises:
+            WorkerRemoved: there is no such worker.
+            TypeError, ValueError: these are not tags.
+        """
+        record, texts = self._find(ref), tag_set("tags", tags)
+        self._engine.ledger.set_tags(record, texts, self._engine.call_time())
+        self._engine.carry_out()
 
     def workers(self) -> list[WorkerRef]:
         """The workers present, by id."""

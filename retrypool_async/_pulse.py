@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from ._attempt import Attempt
 from ._books import Effect
+from ._context import current
 from ._dead import DeadTask, DeadTasks
+from ._errors import DeadlockDetected
 from ._handle import TaskHandle
 from ._hooks import Hooks, Observers
 from ._judge import Judge
@@ -27,9 +29,10 @@ from ._states import (
     AttemptOutcome,
     TaskState,
 )
+from ._waits import Wait
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from ._quota import Quota
     from ._retry import RetryPolicy
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from ._router import Strategy
     from ._settings import Settings
     from ._task import Task
+    from ._waits import Target
 
 logger = logging.getLogger("retrypool_async")
 
@@ -58,6 +62,7 @@ class Pulse:
         metadata: dict[str, Any],
         quotas: tuple[Quota, ...],
         resubmit: Callable[[DeadTask], TaskHandle[Any]],
+        make: Callable[[WorkerRecord], Awaitable[None]],
         pool: object,
     ) -> None:
         self.settings = settings
@@ -90,7 +95,10 @@ class Pulse:
         self.stop_grace = settings.stop_grace
         self.start_timeout = settings.start_timeout
         self.stop_timeout = settings.stop_timeout
+        self.make = make
+        # Set by the supervisor.
         self.ending_check: Callable[[], bool] = lambda: False
+        self.launch: Callable[[WorkerRecord], None] = lambda record: None
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Bind to the running loop."""
@@ -122,7 +130,7 @@ class Pulse:
         if _get_running_loop() is not self.loop and self.loop and not self.loop.is_closed():
             raise RuntimeError(
                 "the pool runs on another event loop; from another thread use "
-                "loop.call_soon_threadsafe or asyncio.run_coroutine_threadsafe"
+                "pool.submit_threadsafe, and loop.call_soon_threadsafe for all else"
             )
         return self.now()
 
@@ -146,6 +154,8 @@ class Pulse:
         """Do what the ledger has left in its outbox, and see to the timer and to who waits."""
         ledger = self.ledger
         outbox = ledger.outbox
+        if ledger.elastic is not None and not self.ending_check():  # there is a host for more
+            ledger.review(self.now())
         while outbox:  # taken out one by one: hooks and callbacks may lead back into this loop
             effect, subject, detail = outbox.popleft()
             if effect is Effect.ASSIGN or effect is Effect.ORDER:
@@ -156,6 +166,8 @@ class Pulse:
                 self._tell(subject)
             elif effect is Effect.INTERRUPT:
                 subject.runner.interrupt()
+            elif effect is Effect.LAUNCH:
+                self.launch(subject)
             elif effect is Effect.OVERDUE:
                 # Not at once: an attempt that ends at this very instant counts as in time. What
                 # wakes it may be behind this timer in this turn of the loop, and then it takes
@@ -163,6 +175,9 @@ class Pulse:
                 self.loop.call_soon(self.loop.call_soon, self._cut_off, subject, detail)
             elif effect is Effect.STUCK:
                 self._stuck(subject)
+            elif effect is Effect.DEADLOCK:
+                if not subject.bell.done():
+                    subject.bell.set_result(detail)
             else:
                 self._resize()
         if ledger.agenda.next_at < self._armed_at:
@@ -282,8 +297,18 @@ class Pulse:
             task.run_count, task.holder.name, task.started_at, task.ended_at, AttemptOutcome.OK
         )
 
-    async def until(self, condition: Callable[[], bool], timeout: float | None = None) -> bool:
-        """Wait until a condition on the books holds. False if it did not within `timeout`."""
+    async def until(
+        self,
+        condition: Callable[[], bool],
+        timeout: float | None = None,
+        *,
+        target: Target | None = None,
+    ) -> bool:
+        """Wait until a condition on the books holds. False if it did not within `timeout`.
+
+        Raises:
+            DeadlockDetected: it depends on `target`, and waiting for that is in vain.
+        """
         self.call_time()
         if condition():
             return True
@@ -291,11 +316,43 @@ class Pulse:
         entry = (condition, future)
         self._conditions.append(entry)
         try:
-            await asyncio.wait([future], timeout=timeout)
+            await self.listen(future, target, timeout)
         finally:
             self._conditions.remove(entry)
-            future.cancel()
         return condition()
+
+    async def listen(
+        self, bell: asyncio.Future[Any], target: Target | None, timeout: float | None = None
+    ) -> None:
+        """Wait until a bell is rung.
+
+        Raises:
+            DeadlockDetected: an attempt of this pool waits for `target`, and that is in vain.
+        """
+        wait = None if target is None else self.begin_wait(target, bell)
+        try:
+            await asyncio.wait([bell], timeout=timeout)
+        finally:
+            if wait is not None:
+                self.end_wait(wait)
+            if not bell.done():
+                bell.cancel()
+        if not bell.cancelled() and isinstance(bell.result(), tuple):
+            raise DeadlockDetected(bell.result())
+
+    def begin_wait(self, target: Target, bell: asyncio.Future[Any]) -> Wait | None:
+        """Note that the attempt in progress waits. None when the caller is not in one."""
+        task = current.get()
+        if task is None or task.engine is not self or task.state is not TaskState.RUNNING:
+            return None
+        wait = Wait(task, target, bell)
+        self.ledger.begin_wait(wait, self.now())
+        if self.ledger.outbox:
+            self.carry_out()
+        return wait
+
+    def end_wait(self, wait: Wait) -> None:
+        self.ledger.waits.discard(wait)
 
     def _check_conditions(self) -> None:
         for condition, future in self._conditions:

@@ -32,7 +32,7 @@ class Quota:
         ValueError: no limit at all, or an `AsyncLimiter` that could never grant anything.
     """
 
-    __slots__ = ("_meters", "_requests")
+    __slots__ = ("_meters", "_requests", "cooling_until")
 
     def __init__(self, *requests_limits: Limit, **dimensions: Limit | list[Limit]) -> None:
         meters: dict[str, tuple[Meter, ...]] = {}
@@ -45,6 +45,8 @@ class Quota:
         if not any(meters.values()):
             raise ValueError("Quota needs at least one limit, e.g. Quota(Window(60, per=60))")
         self._meters = meters
+        #: The loop time before which whoever has it must not start anything, newcomers included.
+        self.cooling_until = 0.0
         self._requests = meters.get("requests", ())
 
     @property
@@ -62,6 +64,8 @@ class Quota:
                     longest = wait
             return longest
         for dimension, amount in cost:
+            if not amount:
+                continue  # there is room for nothing even where too much has been used
             for meter in self._meters.get(dimension, ()):
                 wait = meter.until(amount, now)
                 if wait > longest:
@@ -96,6 +100,7 @@ class Quota:
 
     def carry_over(self, old: Quota, now: float) -> None:
         """Take over the usage of a quota this one replaces, dimension by dimension."""
+        self.cooling_until = max(self.cooling_until, old.cooling_until)
         for name, meters in self._meters.items():
             for meter, before in zip(meters, old._meters.get(name, ()), strict=False):
                 meter.carry_over(before, now)

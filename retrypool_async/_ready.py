@@ -11,21 +11,19 @@ priority grows by 1 for every `aging` seconds of waiting.
 from __future__ import annotations
 
 from collections import deque
-from heapq import heapify, heappop, heappush, heapreplace
-from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
+from heapq import heapify, heappop, heappush
+from typing import TYPE_CHECKING, NamedTuple
 
+from ._heads import Heads, Key
 from ._states import TaskState
 from ._task import ONE_REQUEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ._task import Cost, Task
+    from ._task import Cost, Task, TaskOptions
 
 _QUEUED = TaskState.QUEUED  # looked up once: it is read several times per task
-
-#: Sorts before what should start later: (minus the priority, order of becoming ready).
-Key = tuple[float, float]
 
 
 class RouteKey(NamedTuple):
@@ -40,73 +38,11 @@ class RouteKey(NamedTuple):
 ANY_WORKER = RouteKey()
 
 
-class _Headed(Protocol):
-    """A queue that knows the key of its first live task."""
-
-    #: The key it is listed under in a `Heads`, a lower bound of its head's; None when unlisted.
-    listed: Key | None
-
-    def head_key(self) -> Key | None: ...
-
-    def emptied(self) -> None: ...
-
-
-Q = TypeVar("Q", bound=_Headed)
-
-
-class Heads(Generic[Q]):
-    """Non-empty queues by the key of their head.
-
-    The key that a queue is listed under is a lower bound: taking a task only makes the head's
-    key grow, so nothing needs to be done then, and `in_order` corrects what it meets. A smaller
-    key must be announced with `add`, and leaves an entry behind that is skipped later.
-    """
-
-    __slots__ = ("_serial", "heap")
-
-    def __init__(self) -> None:
-        self.heap: list[tuple[Key, int, Q]] = []
-        self._serial = 0
-
-    def add(self, queue: Q, key: Key) -> None:
-        """List `queue` under `key`, unless it is listed under one as small."""
-        listed = queue.listed
-        if listed is None or key < listed:
-            self._serial += 1
-            queue.listed = key
-            heappush(self.heap, (key, self._serial, queue))
-
-    def first(self) -> Q | None:
-        """The queue whose head comes first, None when nothing waits in any."""
-        heap = self.heap
-        while heap:
-            key, serial, queue = heap[0]
-            if key is not queue.listed:
-                heappop(heap)  # listed anew under a smaller key since
-                continue
-            head = queue.head_key()
-            if head is None:
-                heappop(heap)
-                queue.listed = None
-                queue.emptied()
-            elif head > key:
-                # An object of its own, since entries that count are told from others by identity.
-                head = queue.listed = (head[0], head[1])
-                heapreplace(heap, (head, serial, queue))
-            else:
-                return queue
-        return None
-
-    def in_order(self) -> Iterator[Q]:
-        """Yield the queues by their heads. The caller may take tasks, and stop at any time."""
-        passed: list[tuple[Key, int, Q]] = []
-        try:
-            while (queue := self.first()) is not None:
-                passed.append(heappop(self.heap))
-                yield queue
-        finally:
-            for entry in passed:
-                heappush(self.heap, entry)
+def wishes(options: TaskOptions) -> RouteKey:
+    """The route of a new task."""
+    if options.require or options.worker is not None or options.aging is not None:
+        return RouteKey(options.require, options.worker, 0, options.aging)
+    return ANY_WORKER
 
 
 #: How many lanes an idle route keeps for the next task of the same cost.
@@ -220,6 +156,11 @@ class Lane:
         if len(lanes) > SPARE_LANES and self.cost is not ONE_REQUEST:
             lanes.pop(self.cost, None)
 
+    @property
+    def waiting(self) -> int:
+        """How many live tasks are in here."""
+        return len(self.fifo) + len(self.heap) - self.dead
+
     def __iter__(self) -> Iterator[Task]:
         for task in self.fifo:
             if task.state is _QUEUED:
@@ -273,8 +214,8 @@ class ReadyQueue:
         #: The lane of tasks without any wishes.
         self.usual = Lane(self.any_worker, ONE_REQUEST)
         self.any_worker.lanes[ONE_REQUEST] = self.usual
-        #: What `lone_fifo` found, for as long as that holds.
-        self._lone: deque[Task] | None = None
+        #: What `lone_lane` found, for as long as that holds.
+        self._lone: Lane | None = None
         self.routes: dict[RouteKey, Route] = {ANY_WORKER: self.any_worker}
         #: With so many routes the idle ones are forgotten.
         self.prune_at = SPARE_ROUTES
@@ -286,24 +227,38 @@ class ReadyQueue:
         """False when nothing waits. May be True for a moment when all that waited has ended."""
         return bool(self.heads.heap or self.aging)
 
-    def lone_fifo(self) -> deque[Task] | None:
-        """The tasks without wishes, in order, if nothing else waits and none is blocked."""
-        fifo = self._lone
-        if fifo is None:
-            routes, usual = self.heads.heap, self.usual
-            if len(routes) != 1 or self.aging or routes[0][2] is not usual.route:
+    def lone_lane(self) -> Lane | None:
+        """The one lane of tasks without wishes, if nothing else waits and none is blocked.
+
+        Its tasks are all in `fifo`, and the first of them, if there is any, is waiting.
+        """
+        lane = self._lone
+        if lane is None:
+            routes = self.heads.heap
+            if len(routes) != 1 or self.aging or routes[0][2] is not self.any_worker:
                 return None
-            lanes = usual.route.heads.heap
-            if len(lanes) != 1 or lanes[0][2] is not usual or usual.heap or usual.route.blocked:
+            lanes = self.any_worker.heads.heap
+            if len(lanes) != 1 or self.any_worker.blocked or lanes[0][2].heap:
                 return None
-            fifo = self._lone = usual.fifo
+            lane = self._lone = lanes[0][2]
+        fifo = lane.fifo
         while fifo and fifo[0].state is not _QUEUED:
             fifo.popleft()
-            self.usual.dead -= 1
-        return fifo
+            lane.dead -= 1
+        return lane
+
+    def line_for(self, cost: Cost) -> deque[Task] | None:
+        """Where a task without wishes has only to queue up behind others of its cost.
+
+        None when it would be the first, or when nobody present could ever run it.
+        """
+        lane = self.usual if cost is ONE_REQUEST else self.any_worker.lanes.get(cost)
+        if lane is None or lane.refused_since is not None:
+            return None
+        return lane.fifo or None
 
     def changed(self) -> None:
-        """Something other than tasks without wishes may have come to wait, or be blocked."""
+        """Something else may have come to wait, or be blocked."""
         self._lone = None
 
     def push(self, task: Task, route: Route) -> None:

@@ -13,6 +13,17 @@ if TYPE_CHECKING:
 
     from ._states import Stop
     from ._task import Cost, Task
+    from ._worker import Traits
+
+
+#: Seconds between tries to open a resource: doubling from the first to the last.
+FIRST_DELAY, LAST_DELAY = 1.0, 60.0
+
+
+def opening_delay(failures: int) -> float:
+    """Seconds until a resource that failed to open so many times before is tried again."""
+    # Bounded before it is raised to a power: a worker may fail for years.
+    return min(FIRST_DELAY * 2.0 ** min(failures, 10), LAST_DELAY)
 
 
 class WorkerRef(NamedTuple):
@@ -20,6 +31,25 @@ class WorkerRef(NamedTuple):
 
     id: int
     name: str
+
+
+class Headcount(NamedTuple):
+    """The workers of a pool, counted for whoever decides how many there should be."""
+
+    #: Those that have a resource, or will have one again without an operator's help.
+    present: int
+    #: Of these, the ones that are not on their way out.
+    staying: int
+    #: Of these, the ones that are in use or about to be.
+    useful: int
+    #: Of these, the ones that are opening for the first time.
+    starting: int
+    #: Of the useful, the ones that will take a task as soon as they have opened, or been reset.
+    coming: int
+    #: Of those starting, the ones that the factory has not made yet.
+    unmade: int
+    #: Those that will not be waited for: their code ignores being stopped, and they are to go.
+    written_off: int
 
 
 class WorkerRecord:
@@ -39,8 +69,10 @@ class WorkerRecord:
         "grace_at",
         "hints_missing",
         "id",
+        "idle_since",
         "limit_at",
         "losses",
+        "made",
         "max_age",
         "max_tasks",
         "name",
@@ -77,7 +109,10 @@ class WorkerRecord:
         self.ref = WorkerRef(id, name)
         #: This worker's place in every bitmask. Ids are not reused, so neither are bits.
         self.bit = 1 << id
+        #: None until the factory has made it.
         self.worker = worker
+        #: True for a worker from the factory.
+        self.made = False
         self.runner: Any = None
         self.tags: frozenset[str] = frozenset()
         self.weight = 1.0
@@ -101,6 +136,7 @@ class WorkerRecord:
         self.limit_at: float | None = None
         self.watch_at: float | None = None
         self.cooling_until = 0.0
+        self.idle_since = 0.0
         self.resume_at: float | None = None
         #: Throttles in a row for which the service gave no time.
         self.hints_missing = 0
@@ -125,6 +161,21 @@ class WorkerRecord:
         self.throttled = 0
         self.runs = 0
         self.run_seconds = 0.0
+
+    def embody(self, worker: Any, traits: Traits, common: tuple[Any, ...]) -> None:
+        """Stand for `worker` from now on. `common` are the pool's quotas."""
+        self.worker = worker
+        if traits.name is not None:
+            self.name = traits.name
+            self.ref = WorkerRef(self.id, traits.name)
+        self.quotas = traits.quotas + common
+        self.tags, self.weight, self.tier = traits.tags, traits.weight, traits.tier
+        self.max_tasks, self.max_age = traits.max_tasks, traits.max_age
+
+    def join_cooling(self) -> None:
+        """Cool with those that share a quota, if a service has refused it."""
+        for quota in self.quotas:
+            self.cooling_until = max(self.cooling_until, quota.cooling_until)
 
     def quota_share(self, now: float) -> float:
         """The smallest share of any quota that is left, 1.0 without a quota."""
@@ -160,6 +211,25 @@ class WorkerRecord:
         )
 
 
+def excess(cost: Cost, choices: Iterable[tuple[Any, ...]]) -> tuple[str, float, float] | None:
+    """None if the quotas of some choice could ever grant `cost`, or there is no choice.
+
+    Else the dimension that is exceeded, the amount asked, and the most any could grant.
+    """
+    worst: tuple[str, float, float] | None = None
+    for quotas in choices:
+        exceeded = None
+        for dimension, amount in cost:
+            largest = min((quota.largest(dimension) for quota in quotas), default=inf)
+            if amount > largest:
+                exceeded = (dimension, amount, largest)
+        if exceeded is None:
+            return None
+        if worst is None or exceeded[2] > worst[2]:
+            worst = exceeded
+    return worst
+
+
 class Roster:
     """The workers of a pool: by id, by name, by what they can do, and who is free.
 
@@ -176,6 +246,8 @@ class Roster:
         self._eligible: dict[tuple[frozenset[str], int | None], int] = {}
         #: The smallest capacity of any worker per dimension, by the same key.
         self._floors: dict[tuple[frozenset[str], int | None], dict[str, float]] = {}
+        #: Counted when asked for; forgotten whenever a worker comes, goes or changes.
+        self._headcount: Headcount | None = None
 
     def add(self, record: WorkerRecord) -> None:
         self.workers[record.id] = record
@@ -189,6 +261,41 @@ class Roster:
         """Forget what was derived from the membership or from quotas."""
         self._eligible.clear()
         self._floors.clear()
+        self._headcount = None
+
+    def recount(self) -> None:
+        """Forget the headcount: a worker has changed its state, or what is wanted of it."""
+        self._headcount = None
+
+    def headcount(self) -> Headcount:
+        """The workers, counted."""
+        if self._headcount is None:
+            self._headcount = self._count()
+        return self._headcount
+
+    def _count(self) -> Headcount:
+        present = staying = useful = starting = coming = unmade = written_off = 0
+        for record in self.workers.values():
+            state = record.state
+            if state is WorkerState.STUCK and record.retired:
+                written_off += 1
+                continue
+            if state is WorkerState.FAILED and not record.needs_rebuild:
+                continue  # only an operator's `resume` gives it another try
+            present += 1
+            if record.retired:
+                continue
+            staying += 1
+            if state is WorkerState.STUCK or state is WorkerState.FAILED:
+                continue
+            useful += 1
+            if state is WorkerState.STARTING:
+                starting += 1
+                unmade += record.worker is None
+            elif state is not WorkerState.RESETTING:
+                continue
+            coming += record.wish is WorkerWish.RUN
+        return Headcount(present, staying, useful, starting, coming, unmade, written_off)
 
     def find(self, ref: object) -> WorkerRecord | None:
         """Return the worker that a `WorkerRef`, an id or a name means, None when there is none."""
@@ -249,18 +356,7 @@ class Roster:
                         floors[dimension] = min(floors.get(dimension, inf), largest)
         if all(amount <= floors.get(dimension, inf) for dimension, amount in cost):
             return None
-        worst: tuple[str, float, float] | None = None
-        for record in records:
-            exceeded = None
-            for dimension, amount in cost:
-                largest = min((q.largest(dimension) for q in record.quotas), default=inf)
-                if amount > largest:
-                    exceeded = (dimension, amount, largest)
-            if exceeded is None:
-                return None
-            if worst is None or exceeded[2] > worst[2]:
-                worst = exceeded
-        return worst
+        return excess(cost, (record.quotas for record in records))
 
     def set_free(self, record: WorkerRecord) -> None:
         self.idle[record.id] = record

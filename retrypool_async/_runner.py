@@ -42,6 +42,10 @@ class Desk(Protocol):
 
     @property
     def ending(self) -> bool: ...
+
+    #: Have the factory make the worker that a record stands for.
+    make: Callable[[WorkerRecord], Awaitable[None]]
+
     def opened(self, record: WorkerRecord, error: BaseException | None) -> None: ...
     def begin(self, record: WorkerRecord, task: Task) -> bool: ...
     def succeeded(
@@ -62,7 +66,8 @@ class Runner:
 
     def __init__(self, record: WorkerRecord, desk: Desk) -> None:
         self._record = record
-        self._worker: Worker[Any, Any] = record.worker
+        #: None until the factory has made it.
+        self._worker: Worker[Any, Any] | Any = record.worker
         self._desk = desk
         # Unbounded, but never more than one task and a few orders: the ledger sees to that.
         self._send, self._receive = anyio.create_memory_object_stream[Any](inf)
@@ -95,8 +100,8 @@ class Runner:
         Not a cancel scope: anyio delivers a scope's cancellation on every turn of the loop, which
         cuts clean-up short and burns a processor when the code ignores it.
         """
-        if self._task is not None:
-            self._interrupts += 1
+        self._interrupts += 1
+        if self._task is not None:  # else it is yet to take its first step, and will see
             self._task.cancel()
 
     def dispose(self) -> None:
@@ -147,11 +152,15 @@ class Runner:
     async def _drive(self) -> None:
         self._task = me = asyncio.current_task()
         assert me is not None
-        desk, record, worker = self._desk, self._record, self._worker
+        if self._interrupts:
+            me.cancel()
+        desk, record = self._desk, self._record
         begin, succeeded = desk.begin, desk.succeeded
-        run = worker.run
         try:
-            desk.opened(record, await self._start())
+            error = await self._make()
+            desk.opened(record, await self._start() if error is None else error)
+            # Without a worker there are no tasks, only the order to close.
+            run: Any = None if error is not None else self._worker.run
             item: Any = None  # a task, an order, or nothing yet
             task: Task | None
             context: Any
@@ -276,6 +285,16 @@ class Runner:
 
     # -- the resource --------------------------------------------------------------------------
 
+    async def _make(self) -> BaseException | None:
+        """Have the factory make the worker, unless there is one."""
+        desk, record = self._desk, self._record
+        if record.worker is not None:
+            return None
+        error = await self._call(lambda: desk.make(record), desk.start_timeout, "factory")
+        if error is None:
+            self._worker = record.worker
+        return error
+
     async def _start(self) -> BaseException | None:
         async def on_start() -> None:
             await self._worker.on_start()
@@ -309,7 +328,7 @@ class Runner:
 
     async def _end(self) -> None:
         try:
-            if self._record.retired:
+            if self._record.retired and self._worker is not None:
                 await self._call(self._worker.on_remove, self._desk.stop_timeout, "on_remove")
         finally:
             await self._stop()

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from ._agenda import Due
 from ._books import BUSY, IDLE, PROMISED, RESERVED, RUNNING, SCHEDULED, Effect
 from ._errors import PoolClosed, QueueTimeout, TaskTimeout
+from ._hiring import Hiring
 from ._ruling import Again, Ending, Ruling
-from ._staff import Staff
 from ._states import AttemptOutcome, EndReason, Stop, TaskState
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ._task import Task
 
 
-class Runs(Staff):
+class Runs(Hiring):
     """Starts attempts, and takes tasks back."""
 
     def begin(self, record: WorkerRecord, task: Task, now: float) -> bool:
@@ -90,6 +90,7 @@ class Runs(Staff):
                 return task
         before = record.state
         record.state = IDLE
+        record.idle_since = now
         self.roster.set_free(record)
         if self.observed:
             self._told_worker(record, before, "free", now)
@@ -143,7 +144,7 @@ class Runs(Staff):
         self._withdraw(
             task,
             EndReason.TIMEOUT,
-            self.timeout_error(task, waiting_for, now),
+            self.timeout_error(task, waiting_for),
             Stop.LIMIT,
             now,
             TaskState.DEAD,
@@ -158,7 +159,6 @@ class Runs(Staff):
         self,
         task: Task,
         waiting_for: str,
-        now: float,
         *,
         spent: int = 0,
         last_error: BaseException | None = None,
@@ -172,7 +172,7 @@ class Runs(Staff):
             last_error = runs[-1].error
         attempts = task.attempt_count + spent
         return TaskTimeout(
-            f"timeout of {now - task.submitted_at:.3g} s reached, "
+            f"timeout of {task.options.timeout:g} s reached, "
             f"{attempts} attempts, last waiting for {waiting_for}",
             attempts=attempts,
             last_error=last_error,

@@ -12,6 +12,16 @@ NoWorkersPolicy = Literal["raise", "wait", "dead"] | float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """The bounds on the number of workers of a pool with a factory."""
+
+    min_workers: int
+    max_workers: int
+    #: Seconds after which a worker that nobody needs is let go.
+    idle_timeout: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What `Pool(...)` was given and does not change while it lives. Times are in seconds."""
 

@@ -10,6 +10,7 @@ from ._states import TaskState, WorkerState, WorkerWish
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ._elastic import Elastic
     from ._ledger import Ledger
     from ._quota import Quota
 
@@ -40,6 +41,22 @@ class WorkerSnapshot:
     error: str | None
     #: Ids of the other workers that share a quota of its own with it.
     shares_quota_with: tuple[int, ...]
+    #: True for a worker from the factory.
+    made: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FactorySnapshot:
+    """How the factory of a pool fares at one moment."""
+
+    min_workers: int
+    max_workers: int
+    #: Starts of its workers in a row that failed.
+    failures: int
+    #: The name of what the last of them raised, None when all is well.
+    error: str | None
+    #: The loop time before which no other is tried, None when there is no need to wait.
+    next_start: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +71,7 @@ class Snapshot:
     dead: int
     cancelled: int
     dropped: int
-    #: Tasks that no worker present could ever take.
+    #: Tasks that no worker present, or to be made, could ever take.
     unroutable: int
     #: Age in seconds of the ready task that was submitted first, 0 when none waits.
     oldest_wait: float
@@ -62,6 +79,8 @@ class Snapshot:
     workers: tuple[WorkerSnapshot, ...]
     #: What is left of the pool-wide quota, per dimension.
     quota_left: Mapping[str, float]
+    #: None without a factory.
+    factory: FactorySnapshot | None
 
 
 def take_snapshot(ledger: Ledger, pool_quotas: tuple[Quota, ...], now: float) -> Snapshot:
@@ -83,7 +102,8 @@ def take_snapshot(ledger: Ledger, pool_quotas: tuple[Quota, ...], now: float) ->
         for key, route in ledger.ready.routes.items()
         if not ledger.roster.eligible(key.require, key.worker)
         for lane in route.lanes.values()
-        for _ in lane
+        for task in lane
+        if not ledger.may_come(key, task.cost)
     )
     users: dict[int, list[int]] = {}
     for record in records:
@@ -118,6 +138,7 @@ def take_snapshot(ledger: Ledger, pool_quotas: tuple[Quota, ...], now: float) ->
                 latency=record.run_seconds / record.runs if record.runs else None,
                 error=None if record.error is None else type(record.error).__name__,
                 shares_quota_with=tuple(sorted(sharing - {record.id})),
+                made=record.made,
             )
         )
     pool_left: dict[str, float] = {}
@@ -137,4 +158,17 @@ def take_snapshot(ledger: Ledger, pool_quotas: tuple[Quota, ...], now: float) ->
         paused=ledger.paused,
         workers=tuple(workers),
         quota_left=pool_left,
+        factory=_of_the_factory(ledger.elastic, now),
+    )
+
+
+def _of_the_factory(elastic: Elastic | None, now: float) -> FactorySnapshot | None:
+    if elastic is None:
+        return None
+    return FactorySnapshot(
+        min_workers=elastic.sizes.min_workers,
+        max_workers=elastic.sizes.max_workers,
+        failures=elastic.failures,
+        error=elastic.error,
+        next_start=elastic.retry_at if elastic.retry_at > now else None,
     )

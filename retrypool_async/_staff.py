@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING
 from ._agenda import Due
 from ._books import BUSY, IDLE, PROMISED, RUN, Effect
 from ._dispatch import Dispatch
-from ._roster import WorkerRecord
+from ._roster import WorkerRecord, opening_delay
 from ._states import Order, Stop, WorkerState, WorkerWish
 
 if TYPE_CHECKING:
     from ._quota import Quota
     from ._task import Task
-
-#: Seconds between tries to rebuild a resource: doubling from the first to the last.
-FIRST_REBUILD_DELAY, LAST_REBUILD_DELAY = 1.0, 60.0
 
 
 class Staff(Dispatch):
@@ -25,6 +22,7 @@ class Staff(Dispatch):
 
     def add(self, record: WorkerRecord, now: float) -> None:
         """Take in a worker that is about to open its resource."""
+        record.join_cooling()
         self._flag(record)
         self.roster.add(record)
         self._rejudge(now)
@@ -59,9 +57,8 @@ class Staff(Dispatch):
             record.error = error
             record.needs_reset = False
             record.needs_rebuild = True
-            delay = min(FIRST_REBUILD_DELAY * 2**record.losses, LAST_REBUILD_DELAY)
+            rebuild_at = record.rebuild_at = now + opening_delay(record.losses)
             record.losses += 1
-            rebuild_at = record.rebuild_at = now + delay
             before = record.state
             record.state = WorkerState.FAILED
             self._told_worker(record, before, "rebuild failed", now)
@@ -83,7 +80,7 @@ class Staff(Dispatch):
         self._attend(record, now)
 
     def stuck(self, record: WorkerRecord, now: float) -> None:
-        """A worker's hook goes on although it was told to stop."""
+        """A worker's code goes on although it was told to stop."""
         before = record.state
         if before is not WorkerState.STUCK:
             record.state = WorkerState.STUCK
@@ -137,6 +134,7 @@ class Staff(Dispatch):
         else:
             record.cooling_until = 0.0
             record.state = IDLE
+            record.idle_since = now
             self._flag(record)
             if record.wish is RUN:
                 self.roster.set_free(record)
@@ -163,6 +161,7 @@ class Staff(Dispatch):
         """True when a worker that has just failed a task may take this very task again at once."""
         return (
             record.wish is RUN
+            and task.options.require <= record.tags
             and not record.retired
             and not record.needs_reset
             and not record.needs_rebuild
@@ -238,7 +237,10 @@ class Staff(Dispatch):
         self._plan(now)
 
     def _cool(self, record: WorkerRecord, until: float, scope: str, now: float) -> None:
-        for other in self._sharing(record, record.quotas if scope == "quota" else ()):
+        quotas = record.quotas if scope == "quota" else ()
+        for quota in quotas:
+            quota.cooling_until = max(quota.cooling_until, until)
+        for other in self._sharing(record, quotas):
             if until > other.cooling_until:
                 other.cooling_until = until
                 self._interfere(other, "cooling", now)
@@ -247,6 +249,8 @@ class Staff(Dispatch):
         """End a worker's cooldown now."""
         record.cooling_until = 0.0
         record.hints_missing = 0
+        for quota in record.quotas:
+            quota.cooling_until = 0.0
         self._interfere(record, "cooldown cleared", now)
 
     def set_quotas(
@@ -271,6 +275,18 @@ class Staff(Dispatch):
         for other in recalled:
             self._attend(other, now)
         self._rejudge(now)
+
+    def set_tags(self, record: WorkerRecord, tags: frozenset[str], now: float) -> None:
+        """Change what a worker may run. What runs goes on; what is only promised may go back."""
+        record.tags = tags
+        self.roster.changed()
+        task = record.task
+        recalled = record.state is PROMISED and task and not task.options.require <= tags
+        if recalled:
+            self._give_back(record, now, "tags changed")
+        self._rejudge(now)
+        if recalled:
+            self._attend(record, now)
 
     def _sharing(self, record: WorkerRecord, quotas: tuple[Quota, ...]) -> list[WorkerRecord]:
         """A worker, and those that share any of these quotas."""

@@ -50,12 +50,11 @@ FINAL_STATES = frozenset(
 #: Every move a task may make. `Ledger.check()` holds each history against this table.
 LEGAL_MOVES: dict[TaskState, frozenset[TaskState]] = {
     TaskState.CREATED: frozenset({TaskState.PENDING}),
-    TaskState.PENDING: frozenset({TaskState.QUEUED, TaskState.DEAD}),
+    TaskState.PENDING: frozenset({TaskState.QUEUED}),
     TaskState.QUEUED: frozenset({TaskState.RESERVED, TaskState.DEAD, TaskState.CANCELLED}),
-    # A reservation is taken back when its worker is paused or removed before the start.
-    TaskState.RESERVED: frozenset(
-        {TaskState.RUNNING, TaskState.QUEUED, TaskState.DEAD, TaskState.CANCELLED}
-    ),
+    # A reservation is taken back when its worker is paused or removed before the start, and
+    # before the task ends in any way.
+    TaskState.RESERVED: frozenset({TaskState.RUNNING, TaskState.QUEUED}),
     TaskState.RUNNING: frozenset(
         {
             TaskState.SUCCEEDED,

@@ -94,6 +94,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         self._engine.start(loop)
         self._engine.ending_check = self._ending
+        self._engine.launch = self.launch
         self._stop = loop.create_future()
         ready: asyncio.Future[None] = loop.create_future()
         # An empty context: the host must not keep the opener's request alive for ever.

@@ -16,19 +16,21 @@ LEVELS: tuple[frozenset[str], ...] = (
     # words
     frozenset({"_states", "_errors", "_time"}),
     # records
-    frozenset({"_attempt", "_verdict", "_ruling", "_settings", "_moves", "_agenda"}),
+    frozenset({"_attempt", "_verdict", "_ruling", "_settings", "_moves", "_agenda", "_heads"}),
     frozenset({"_past"}),
     frozenset({"_task"}),
     # policies, then what users hold in their hands
-    frozenset({"_limits", "_retry", "_secrets", "_hooks"}),
+    frozenset({"_limits", "_retry", "_secrets", "_hooks", "_context"}),
     frozenset({"_quota"}),
-    frozenset({"_handle", "_map", "_dead", "_context", "_snapshot", "_worker"}),
+    frozenset({"_handle", "_map", "_dead", "_snapshot", "_threads", "_worker"}),
     # the parts of the ledger, and of the engine
-    frozenset({"_roster", "_ready", "_router", "_audit", "_judge", "_steps"}),
+    frozenset({"_roster", "_ready", "_router", "_audit", "_explain", "_judge", "_steps"}),
+    frozenset({"_waits"}),
     # the ledger, floor by floor, and what runs one worker
-    frozenset({"_books", "_runner", "_options"}),
+    frozenset({"_books", "_elastic", "_runner", "_options"}),
     frozenset({"_dispatch"}),
     frozenset({"_staff"}),
+    frozenset({"_hiring"}),
     frozenset({"_runs"}),
     frozenset({"_intake"}),
     frozenset({"_outcomes"}),
@@ -38,6 +40,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"_engine"}),
     frozenset({"_supervisor"}),
     # the front door
+    frozenset({"_pool_base"}),
     frozenset({"_pool_life"}),
     frozenset({"_pool_staff"}),
     frozenset({"_pool"}),
@@ -51,6 +54,8 @@ STDLIB_ONLY = {
         "_books",
         "_dispatch",
         "_staff",
+        "_hiring",
+        "_elastic",
         "_runs",
         "_intake",
         "_outcomes",
@@ -60,6 +65,7 @@ STDLIB_ONLY = {
         "_router",
         "_audit",
         "_judge",
+        "_waits",
     ),
 }
 

@@ -8,7 +8,17 @@ from types import ModuleType
 import pytest
 
 import retrypool_async
+import retrypool_async.groups
 import retrypool_async.testing
+
+OURS = (retrypool_async, retrypool_async.groups, retrypool_async.testing)
+
+try:
+    from retrypool_async.integrations import fastapi as fastapi_integration
+except ModuleNotFoundError:
+    MODULES: tuple[ModuleType, ...] = OURS
+else:
+    MODULES = (*OURS, fastapi_integration)
 
 OPTIONAL = {
     "fastapi",
@@ -23,7 +33,7 @@ OPTIONAL = {
 
 PUBLIC = [
     pytest.param(module, name, id=f"{module.__name__}.{name}")
-    for module in (retrypool_async, retrypool_async.testing)
+    for module in MODULES
     for name in module.__all__
 ]
 

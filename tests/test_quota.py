@@ -157,3 +157,14 @@ def test_a_broken_limiter_leaves_no_usage_to_its_successor() -> None:
     new = Quota(Window(1, per=60))
     new.carry_over(Quota(Broken()), 0)
     assert new.until(ONE_REQUEST, 0) == 0
+
+
+@pytest.mark.parametrize("limit", [Window(2, per=10), Bucket(2, per=10)])
+def test_there_is_room_for_nothing_even_where_too_much_has_been_used(
+    limit: Window | Bucket,
+) -> None:
+    """A limit that was lowered may be overdrawn; a cost of 0 does not concern it."""
+    quota = Quota(requests=limit, tokens=Window(100, per=10))
+    quota.take((("requests", 5.0),), 0.0)
+    assert quota.until((("requests", 0.0), ("tokens", 50.0)), 0.0) == 0.0
+    assert quota.until(ONE_REQUEST, 0.0) > 0.0

@@ -15,11 +15,16 @@ ROOT = Path(__file__).parents[1]
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("checker", ["mypy", "pyright"])
-def test_the_surface_is_typed(checker: str) -> None:
+@pytest.mark.parametrize(
+    ("surface", "needs"),
+    [("surface.py", "retrypool_async"), ("fastapi_surface.py", "fastapi")],
+)
+def test_the_surface_is_typed(checker: str, surface: str, needs: str) -> None:
     """Strictly, for both checkers, with the project's own settings."""
-    if importlib.util.find_spec(checker) is None:
-        pytest.skip(f"{checker} is not installed")
-    command = [sys.executable, "-m", checker, "tests/typing/surface.py"]
+    for package in (checker, needs):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
+    command = [sys.executable, "-m", checker, f"tests/typing/{surface}"]
     if checker == "pyright":
         command += ["--pythonpath", sys.executable]
     done = subprocess.run(

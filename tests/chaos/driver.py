@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import random
 import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from math import inf
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -52,7 +54,7 @@ class Life:
         #: Calls in the background, each with the job whose end it awaits, if any.
         self.calls: dict[asyncio.Task[None], Job | None] = {}
         self.pool: Pool[Job, object] = Pool(
-            [self.make_worker() for _ in range(rng.randint(2, 6))],
+            self.given_workers(),
             strategy=rng.choice([None, None, RoundRobin(), MostQuota()]),
             retry=self.make_policy(),
             quota=None if self.pool_wide is None else self.pool_wide.quota,
@@ -67,6 +69,7 @@ class Life:
             max_snoozes=6,
             rng=random.Random(seed),
             debug=debug,
+            **self.more_options(),
         )
         if rng.random() < 0.2:
             self.pool.hooks.on_failure = self.decide
@@ -89,6 +92,12 @@ class Life:
         ]
 
     # -- what it is made of --------------------------------------------------------------------
+
+    def given_workers(self) -> list[ChaosWorker]:
+        return [self.make_worker() for _ in range(self.rng.randint(2, 6))]
+
+    def more_options(self) -> dict[str, Any]:
+        return {}
 
     def make_policy(self) -> RetryPolicy:
         witness, rng = self.witness, self.rng
@@ -152,7 +161,7 @@ class Life:
             if rng.random() < 0.5:
                 job.cost["tokens"] = rng.choice([1.0, 3.0, 5.0])
             options["cost"] = dict(job.cost)
-        refs = self.pool.workers()
+        refs = self.refs()
         if refs and rng.random() < 0.1:
             ref = rng.choice(refs)
             options["worker"], job.pin = ref, self.worker_of(ref)
@@ -161,8 +170,13 @@ class Life:
     def worker_of(self, ref: WorkerRef) -> ChaosWorker:
         return next(worker for worker in self.witness.workers if worker.name == ref.name)
 
+    def refs(self) -> list[WorkerRef]:
+        """The workers that are there, and not just expected."""
+        names = {worker.name for worker in self.witness.workers}
+        return [ref for ref in self.pool.workers() if ref.name in names]
+
     def some_worker(self) -> tuple[WorkerRef, ChaosWorker] | None:
-        refs = self.pool.workers()
+        refs = self.refs()
         if not refs:
             return None
         ref = self.rng.choice(refs)
@@ -282,7 +296,10 @@ class Life:
         if self.rng.random() < 0.8:
             await settle()
             await settle()  # a timer that is due within the resolution of the clock may be left
-            self.witness.look(self.pool)
+            self.look()
+
+    def look(self) -> None:
+        self.witness.look(self.pool)
 
     def pause(self) -> None:
         rng, chosen = self.rng, self.some_worker()
@@ -322,7 +339,8 @@ class Life:
         chosen = self.some_worker()
         if chosen is not None:
             ref, worker = chosen
-            worker.cools_until = worker.has_cooled_by = 0.0
+            for cooled in (worker, *worker.budgets):
+                cooled.cools_until = cooled.has_cooled_by = 0.0
             worker.misses, worker.misses_known = 0, True
             self.pool.clear_cooldown(ref)
 
@@ -338,7 +356,7 @@ class Life:
         else:
             new = old.replaced_by(limits_like(old.limits, self.rng), now())
         self.witness.staff_changes()
-        for other in map(self.worker_of, self.pool.workers()):
+        for other in map(self.worker_of, self.refs()):
             if other is worker or (old is not None and old in other.budgets):
                 other.budgets = [new, *common]
         self.pool.set_quota(ref, new.quota)
@@ -393,7 +411,7 @@ class Life:
         if self.ending in ("drain", "running"):
             pool.resume()
             witness.paused_until = 0.0
-            for ref in pool.workers():
+            for ref in self.refs():
                 self.worker_of(ref).paused_until = 0.0
                 pool.resume(ref)
             timeout: float | None = 4000
@@ -444,7 +462,7 @@ class Life:
         await self.close()
         await asyncio.sleep(100)  # what was stuck at the close unwinds by itself
         await settle()
-        self.witness.look(self.pool)
+        self.look()
         for call in self.calls:
             self.witness.demand(call.done(), f"{call} still waits when all is over")
             call.cancel()
@@ -455,12 +473,12 @@ class Life:
                     call.result()
 
 
-def live(seed: int, *, debug: bool = True) -> Life:
+def live(seed: int, kind: type[Life] = Life, *, debug: bool = True) -> Life:
     """Live one life; raise when the witness has seen what must not be.
 
     With `debug` the pool recounts its books as well, after every step.
     """
-    life = Life(seed, debug=debug)
+    life = kind(seed, debug=debug)
     witness = life.witness
     try:
         with quiet():
@@ -473,13 +491,14 @@ def live(seed: int, *, debug: bool = True) -> Life:
         failure = None
     if witness.broken:
         listing = "\n".join(witness.broken[:5])
+        where = Path(inspect.getfile(kind)).stem
         raise AssertionError(
-            f"seed {seed} ({life.ending}):\n{listing}\nrepeat: python -m tests.chaos.driver {seed}"
+            f"seed {seed} ({life.ending}):\n{listing}\nrepeat: python -m tests.chaos.{where} {seed}"
         ) from failure
     return life
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str], kind: type[Life] = Life) -> int:
     failures = lived = 0
     began = time.perf_counter()
     for argument in arguments:
@@ -487,7 +506,7 @@ def main(arguments: list[str]) -> int:
         for seed in range(int(first), int(last or first) + 1):
             lived += 1
             try:
-                live(seed)
+                live(seed, kind)
             except AssertionError as error:
                 failures += 1
                 print(error, end="\n\n")

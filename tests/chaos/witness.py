@@ -133,6 +133,8 @@ class Budget:
     def __init__(self, limits: Mapping[str, Window | Bucket]) -> None:
         self.limits = limits
         self.quota = Quota(**limits)
+        #: Whoever comes to share it must not start before, and may be expected to start after.
+        self.cools_until = self.has_cooled_by = 0.0
         self._starts: list[tuple[float, Mapping[str, float]]] = []
         #: Of each bucket: how full it was, and when.
         self._levels: dict[str, tuple[float, float]] = {}
@@ -141,6 +143,7 @@ class Budget:
         """A budget of the same dimensions that goes on from the use of this one."""
         successor = Budget(limits)
         successor._starts = list(self._starts)
+        successor.cools_until, successor.has_cooled_by = self.cools_until, self.has_cooled_by
         successor._levels = {
             name: (self._level(name, limit, at), at)
             for name, limit in self.limits.items()
@@ -360,6 +363,9 @@ class Witness:
             longest = shortest if worker.misses_known else 60.0
             worker.misses = known + 1
         shares = set(worker.budgets) if error.scope == "quota" else set[Budget]()
+        for budget in shares:
+            budget.cools_until = max(budget.cools_until, at + shortest)
+            budget.has_cooled_by = max(budget.has_cooled_by, at + longest)
         for other in self.workers:
             if other is worker or shares & set(other.budgets):
                 if other.has_joined:

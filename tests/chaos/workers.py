@@ -79,6 +79,8 @@ class ChaosWorker(Worker[Job, object]):
         self.cools_until = self.has_cooled_by = 0.0
         self.misses, self.misses_known = 0, True
         self.leaving = False
+        #: The pool may let it go by itself.
+        self.made = False
         witness.workers.append(self)
 
     @property
@@ -124,7 +126,11 @@ class ChaosWorker(Worker[Job, object]):
             raise rng.choice([OSError("out of order"), asyncio.CancelledError()])
 
     async def on_start(self) -> None:
-        self.has_joined = True
+        if not self.has_joined:
+            self.has_joined = True
+            for budget in self.budgets:
+                self.cools_until = max(self.cools_until, budget.cools_until)
+                self.has_cooled_by = max(self.has_cooled_by, budget.has_cooled_by)
         with self.use("on_start"):
             self.witness.demand(not self.is_open, f"{self.name} opened twice")
             await self._go_wrong()
@@ -154,7 +160,9 @@ class ChaosWorker(Worker[Job, object]):
 
     async def on_remove(self) -> None:
         with self.use("on_remove"):
-            self.witness.demand(self.leaving, f"{self.name} was not asked to leave")
+            self.witness.demand(self.leaving or self.made, f"{self.name} was not asked to leave")
+            self.leaving = True
+            self.witness.staff_changes()
             await self._go_wrong()
 
     async def run(self, data: Job, /) -> object:

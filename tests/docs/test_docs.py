@@ -18,10 +18,18 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 LINKING = [
     *PAGES,
-    *(ROOT / name for name in ("CONTRIBUTING.md", "examples/README.md", "benchmarks/README.md")),
+    *(
+        ROOT / name
+        for name in (
+            "CONTRIBUTING.md",
+            "examples/README.md",
+            "examples/fastapi_app/README.md",
+            "benchmarks/README.md",
+        )
+    ),
 ]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-NEEDING_REAL_TIME = {"http_api"}
+NEEDING_REAL_TIME = {"threads", "http_api"}
 BLOCK = re.compile(
     r"^```python(?P<real> real-time)?\n(?P<code>.*?)^```\n(?:\n*^```text\n(?P<output>.*?)^```)?",
     re.DOTALL | re.MULTILINE,
@@ -53,6 +61,8 @@ def test_every_block_runs_and_prints_what_is_shown(
     block: Block, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a program of its own, in virtual time unless it is marked `real-time`."""
+    if "from fastapi import" in block.code:
+        pytest.importorskip("fastapi", reason="FastAPI is not installed")
     if not block.real_time:
         monkeypatch.setattr(asyncio, "run", run_virtual)
     printed = io.StringIO()
@@ -64,7 +74,7 @@ def test_every_block_runs_and_prints_what_is_shown(
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=[path.stem for path in EXAMPLES])
 def test_every_example_prints_what_its_docstring_says(path: Path) -> None:
-    """After the line "Output:". In virtual time, unless it needs sockets."""
+    """After the line "Output:". In virtual time, unless it needs threads or sockets."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None

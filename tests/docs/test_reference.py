@@ -13,18 +13,16 @@ from types import ModuleType
 import pytest
 
 import retrypool_async
-import retrypool_async.testing
 from retrypool_async import Pool, SubmitOptions
 from retrypool_async._states import LEGAL_MOVES, TaskState, WorkerState
 from retrypool_async._task import TaskOptions
+from tests.test_public_surface import MODULES
 
 PACKAGE = Path(retrypool_async.__file__).parent
 DOCS = PACKAGE.parent / "docs"
 PAGES = {page.name: page.read_text("utf-8") for page in sorted((DOCS / "reference").glob("*.md"))}
 REFERENCE = "\n".join(PAGES.values())
 DESIGN = (DOCS / "design.md").read_text(encoding="utf-8")
-
-MODULES = (retrypool_async, retrypool_async.testing)
 
 #: Public for other modules of the package, and of no use to anybody else.
 INTERNAL = {
@@ -34,6 +32,7 @@ INTERNAL = {
     "Hooks.watching",
     "Quota.carry_over",
     "RetryPolicy.decide",
+    "RetryPolicy.usual_wait",
     "Subscription.end",
     "Subscription.push",
     "VirtualLoop.until_nothing_ready",
@@ -50,7 +49,13 @@ def members(cls: type) -> Iterator[str]:
     if issubclass(cls, Enum):
         yield from cls.__members__
         return
-    hidden = ("_task", "_loop", "_leaks")  # records and machinery beneath the public classes
+    hidden = (
+        "_task",
+        "_loop",
+        "_leaks",
+        "_group_books",
+        "_rota",
+    )  # records and machinery beneath the public classes
     for base in cls.__mro__:
         if not base.__module__.startswith(PACKAGE.name):
             continue

@@ -127,6 +127,9 @@ class Play:
         if not cut_off:
             post.running = None
         if ruling.cool_for is not None:
+            if ruling.cool_scope == "quota":
+                for usage in post.usages:
+                    usage.cooling_until = max(usage.cooling_until, self.now + ruling.cool_for)
             for other in self.posts if ruling.cool_scope == "quota" else [post]:
                 if other is post or not set(other.usages).isdisjoint(post.usages):
                     other.cooling_until = max(other.cooling_until, self.now + ruling.cool_for)
@@ -177,7 +180,9 @@ class Play:
     ) -> None:
         record = new_record(self.ledger, *(usage.quota for usage in usages), tags=tags)
         record.max_tasks = max_tasks
-        self.posts.append(Post(record, usages))
+        post = Post(record, usages)
+        post.cooling_until = max((usage.cooling_until for usage in usages), default=0.0)
+        self.posts.append(post)
         self.ledger.add(record, self.now)
         self._after()
 
@@ -223,6 +228,8 @@ class Play:
 
     def clear_cooldown(self, post: Post) -> None:
         post.cooling_until = 0.0
+        for usage in post.usages:
+            usage.cooling_until = 0.0
         self.ledger.clear_cooldown(post.record, self.now)
         self._after()
 

@@ -20,7 +20,8 @@ from retrypool_async._states import WorkerState, WorkerWish
 from tests.ledger.test_ledger_machine import LedgerMachine
 
 if TYPE_CHECKING:
-    from retrypool_async._ready import Key, Route
+    from retrypool_async._heads import Key
+    from retrypool_async._ready import Route
     from retrypool_async._roster import WorkerRecord
     from retrypool_async._task import Task
 

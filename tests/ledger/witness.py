@@ -34,6 +34,8 @@ class Usage:
         #: Seconds that promises lasted. A bucket that takes one back cannot tell what has leaked
         #: since, and gives that back too.
         self.promised_for = 0.0
+        #: Until when the service refuses all that share it: who comes meanwhile cools too.
+        self.cooling_until = 0.0
 
     @property
     def exact(self) -> bool:
@@ -55,6 +57,7 @@ class Usage:
 
     def inherit(self, old: Usage, now: float) -> None:
         """Go on from the usage of a quota with the same dimensions and periods."""
+        self.cooling_until = old.cooling_until
         for name, limit in self.limits.items():
             if isinstance(limit, Window):
                 for at, amount in old._of(name):

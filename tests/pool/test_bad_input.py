@@ -192,14 +192,26 @@ BAD_SUBMITS: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("options", "field"), BAD_SUBMITS)
 async def test_a_submit_refuses_bad_options(options: dict[str, Any], field: str) -> None:
-    """And records nothing."""
+    """And records nothing. Nor does a mere check of them."""
     quota = Quota(requests=Window(5, per=1), tokens=Window(5, per=1))
     async with Pool([Probe(quota=quota)], debug=True) as pool:
         refused(lambda: pool.submit(1, **options), field)
+        refused(lambda: pool.check_options(**options), field)
         snapshot = pool.snapshot()
         assert snapshot.submitted == 0
         assert snapshot.workers[0].quota_left == {"requests": 5, "tokens": 5}
         assert await pool.submit(1) == 1
+
+
+async def test_good_options_pass_a_check_which_submits_nothing() -> None:
+    """A worker of that name has to be there, as for `submit`."""
+    quota = Quota(requests=Window(5, per=1), tokens=Window(5, per=1))
+    async with Pool([Probe("a", quota=quota)], debug=True) as pool:
+        pool.check_options()
+        pool.check_options(cost={"tokens": 50}, worker="a", require="gpu", timeout=3, bounce=True)
+        with pytest.raises(Unroutable, match="'b'"):
+            pool.check_options(worker="b")
+        assert pool.snapshot().submitted == 0
 
 
 @pytest.mark.parametrize("kind", [Window, Bucket])
@@ -297,6 +309,10 @@ async def test_operators_calls_refuse_bad_values() -> None:
         with pytest.raises(Unroutable):
             pool.submit(1, worker="nobody")
         refused(lambda: pool.set_quota("w", 60), "quota")  # type: ignore[arg-type]
+        with pytest.raises(WorkerRemoved):
+            pool.set_tags("nobody", "a")
+        refused(lambda: pool.set_tags("w", [1]), "tags")  # type: ignore[list-item]
+        refused(lambda: pool.set_tags("w", 7), "tags")  # type: ignore[arg-type]
         refused(lambda: pool.cooldown("w", -1), "duration")
         refused(lambda: pool.pause("w", until=nan), "until")
         refused(lambda: setattr(pool, "concurrency", 0), "concurrency")

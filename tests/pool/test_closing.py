@@ -20,6 +20,7 @@ from retrypool_async import (
     RetryPolicy,
     TaskHandle,
     TaskState,
+    Unroutable,
     Window,
     WorkerStartFailed,
 )
@@ -563,6 +564,25 @@ async def test_the_report_lists_what_was_lost_by_id_with_data_and_attempts() -> 
 
 
 @pytest.mark.timeout(5)
+@pytest.mark.parametrize("removed", ["a", "b"])
+async def test_enqueue_does_not_wait_for_room_with_workers_that_are_gone(removed: str) -> None:
+    """Although no room comes of it, where none may wait at all."""
+    workers = [Probe("a", does=takes(9), tags={"gpu"}), Probe("b", does=takes(9))]
+    async with Pool(workers, max_queue=0, debug=True) as pool:
+        for ref in pool.workers():
+            pool.submit(1, worker=ref)
+        producer = asyncio.ensure_future(pool.enqueue(2, require="gpu"))
+        await asyncio.sleep(1)
+        await pool.remove(removed, force=True)
+        if removed == "a":
+            with pytest.raises(Unroutable):
+                await producer
+            assert now() == 1
+        else:
+            await producer
+            assert now() == 9
+
+
 async def test_a_free_worker_that_may_not_take_it_does_not_spin_enqueue() -> None:
     """The queue is full of tasks for a busy worker; another is free but of no use."""
     workers = [Probe("a", does=takes(5)), Probe("b", quota=Quota(Window(1, per=100)))]

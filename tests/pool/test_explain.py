@@ -50,7 +50,7 @@ async def test_explain_speaks_of_every_kind_of_worker() -> None:
         )
         pinned = pool.submit(2, worker="paused")
         assert "paused: paused" in pinned.explain()
-        assert "plain: pinned to worker" in pinned.explain()
+        assert "plain: pinned to paused" in pinned.explain()
         await pool.close("cancel")
 
 

@@ -133,6 +133,42 @@ async def test_a_rebuild_that_fails_is_tried_again_ever_more_rarely() -> None:
     assert opened[:5] == [0, 0, 1, 3, 7]
 
 
+async def test_a_rebuild_may_go_on_failing_for_years() -> None:
+    """Once a minute; the wait does not grow until it fits no number."""
+    opens = 0
+
+    class Dark(Probe):
+        async def on_start(self) -> None:
+            nonlocal opens
+            opens += 1
+            if 1 < opens <= 1101:
+                raise OSError
+
+    async with Pool([Dark(max_tasks=1)]) as pool:
+        await pool.submit(1)
+        await pool.submit(2)
+        assert now() == 1 + 2 + 4 + 8 + 16 + 32 + 1094 * 60
+
+
+@pytest.mark.parametrize("end", ["close", "remove"])
+async def test_a_worker_told_to_go_before_it_began_does_not_open_first(end: str) -> None:
+    """A stop that comes before the first step of its task is not lost."""
+
+    class Slow(Probe):
+        async def on_start(self) -> None:
+            await asyncio.sleep(20)
+
+    pool = Pool([Probe("a")], debug=True)
+    await pool.start()
+    ref = await pool.add(Slow("slow"), wait=False)
+    if end == "remove":
+        await pool.remove(ref)
+        assert now() == 0
+    report = await pool.close()
+    assert report.stuck == ()
+    assert now() == 0
+
+
 async def test_pausing_lets_the_attempt_end_and_runs_each_hook_once() -> None:
     """Cooling down does not end a pause."""
     worker = Probe("w", does=takes(3))

@@ -696,3 +696,12 @@ async def test_workers_that_come_and_go_bring_no_fresh_allowance() -> None:
             await pool.remove(name)
         await pool.join()
     assert starts == [0, 0, 10, 10, 20, 20]
+
+
+async def test_a_held_quota_is_free_as_soon_as_it_has_room() -> None:
+    """Though the task that held it waits on for another quota, and nothing else happens."""
+    a, b = Probe("a"), Probe("b", quota=Quota(Window(1, per=5)))
+    async with Pool([a, b], quota=Quota(Window(1, per=3)), debug=True) as pool:
+        for worker in ("b", "b", None):
+            pool.submit(worker, worker=worker)
+    assert (a.starts, b.starts) == ([3], [0, 6])

@@ -639,3 +639,58 @@ async def test_a_failing_worker_under_concurrency_one_lets_the_next_task_go() ->
         assert now() == 0
         assert await first == "ok"
         assert now() == 5
+
+
+# -- changing tags ---------------------------------------------------------------------------------
+
+
+async def test_tags_may_change_while_tasks_wait_and_run() -> None:
+    """What waits is judged anew at once; what runs goes on to its end."""
+    a, b = Probe("a", does=takes(5), tags={"red"}), Probe("b", does=takes(5))
+    async with Pool([a, b], debug=True) as pool:
+        tasks = [pool.submit(n, require="red") for n in range(2)]
+        await asyncio.sleep(1)
+        pool.set_tags("b", ["red", "blue"])
+        pool.set_tags("a", ())
+        assert [await task for task in tasks] == [0, 1]
+        assert [task.worker.name for task in tasks if task.worker] == ["a", "b"]
+        assert now() == 6
+        with pytest.raises(Unroutable):
+            pool.submit(1, require=["red", "green"])
+
+
+async def test_a_promised_task_moves_when_its_worker_loses_the_tag() -> None:
+    """It has not started, so nothing is lost."""
+    a, b = Probe("a", tags={"red"}), Probe("b", tags={"red"})
+    async with Pool([a, b], debug=True) as pool:
+        task = pool.submit(1, require="red")
+        assert task.state is TaskState.RESERVED
+        pool.set_tags("a", "blue")
+        await task
+        assert (len(a.starts), len(b.starts)) == (0, 1)
+
+
+async def test_a_task_that_nobody_may_run_any_more_meets_the_policy() -> None:
+    """As when the last worker of a tag is removed; an immediate retry does not stay either."""
+    a = Probe("a", does=takes(5), tags={"red"})
+    async with Pool([a, Probe("b")], debug=True) as pool:
+        pool.submit(0, worker="a")
+        task = pool.submit(1, require="red")
+        pool.set_tags("a", ())
+        with pytest.raises(Unroutable):
+            await task
+
+    async def fails_slowly(data: Any) -> None:
+        await asyncio.sleep(1)
+        raise ValueError
+
+    policy = RetryPolicy.fixed(0)
+    async with Pool(
+        [Probe("a", does=fails_slowly, tags={"red"})], retry=policy, debug=True
+    ) as pool:
+        task = pool.submit(1, require="red", immediate=True)
+        await settle()
+        pool.set_tags("a", ())
+        with pytest.raises(Unroutable):
+            await task
+        assert task.attempt_count == 1

@@ -9,6 +9,7 @@ import pytest
 from retrypool_async import (
     AttemptOutcome,
     AttemptTimeout,
+    Bounce,
     Pool,
     QueueTimeout,
     Quota,
@@ -17,6 +18,7 @@ from retrypool_async import (
     TaskTimeout,
     Throttled,
     Window,
+    WorkerLost,
     WorkerState,
     current_task,
 )
@@ -130,6 +132,24 @@ async def test_a_retry_that_would_come_too_late_ends_the_task_now() -> None:
         assert late.value.__cause__ is late.value.last_error
         assert late.value.waiting_for == "backoff"
     assert worker.starts == [0, 1, 3]
+
+
+@pytest.mark.parametrize(("verdict", "attempts"), [(Bounce(), 1), (WorkerLost(), 0)])
+async def test_an_attempt_that_ends_by_itself_at_the_deadline_is_in_the_report(
+    verdict: Exception, attempts: int
+) -> None:
+    """Counted if it counts, and named as the last error."""
+
+    async def until_the_deadline(data: object) -> None:
+        await asyncio.sleep(2)
+        raise verdict
+
+    async with Pool([Probe(does=until_the_deadline), Probe("other")], debug=True) as pool:
+        task = pool.submit(1, timeout=2)
+        with pytest.raises(TaskTimeout, match="timeout of 2 s reached") as caught:
+            await task
+    assert now() == 2
+    assert (caught.value.attempts, caught.value.last_error) == (attempts, verdict)
 
 
 async def test_on_request_the_last_wait_is_cut_to_fit() -> None:

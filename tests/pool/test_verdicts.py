@@ -266,6 +266,25 @@ async def test_a_throttle_may_be_meant_for_the_whole_quota() -> None:
     assert b.starts == [20]
 
 
+@pytest.mark.parametrize("cleared", [False, True])
+async def test_a_newcomer_cools_with_those_that_share_its_quota(cleared: bool) -> None:
+    """The service refused the account, not the worker; an operator may know better."""
+    account = Quota(Window(10, per=1))
+    a, b, c = Probe("a", quota=account), Probe("b", quota=account), Probe("c")
+    async with Pool([a], debug=True) as pool:
+        a.does = in_turn(Throttled(20, scope="quota"), "ok")
+        pool.submit(1)
+        await asyncio.sleep(5)
+        if cleared:
+            pool.clear_cooldown("a")
+        await pool.add(b)
+        await pool.add(c)
+        tasks = [pool.submit(2, worker=name) for name in ("b", "c")]
+        await asyncio.gather(*tasks)
+    assert b.starts[0] == (5 if cleared else 20)
+    assert c.starts[0] == 5
+
+
 async def test_a_later_and_shorter_hint_does_not_end_a_cooldown() -> None:
     """The longest holds; an operator may end it."""
     worker = Probe("w")

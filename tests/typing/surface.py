@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
+from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Any, assert_type
@@ -16,6 +17,7 @@ from retrypool_async import (
     DeadTasks,
     EndReason,
     Event,
+    FactorySnapshot,
     FailureAction,
     FunctionWorker,
     Hooks,
@@ -44,6 +46,7 @@ from retrypool_async import (
     WorkerState,
     current_task,
 )
+from retrypool_async.groups import BlockingPool, Group, GroupPool, GroupSnapshot, current_group
 
 
 class Text(Worker[int, str]):
@@ -98,7 +101,21 @@ async def submitting() -> None:
             assert_type(ended, TaskHandle[str])
         assert_type(pool.snapshot(), Snapshot)
         assert_type(await pool.add(Text()), WorkerRef)
+        assert_type(pool.submit_threadsafe(1, priority=2), Future[str])
+        pool.check_options(timeout=5, bounce=True)
         pool.submit("text")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def new_text() -> Text:
+    return Text()
+
+
+def elastic() -> None:
+    assert_type(Pool(factory=Text), Pool[int, str])
+    assert_type(Pool(factory=new_text, min_workers=0, max_workers=3), Pool[int, str])
+    assert_type(Pool([Text()], factory=lambda: Text(), idle_timeout=9), Pool[int, str])
+    factory = Pool(factory=Text).snapshot().factory
+    assert_type(factory, FactorySnapshot | None)
 
 
 async def handles(handle: TaskHandle[str]) -> None:
@@ -121,6 +138,7 @@ async def operating(pool: Pool[int, str]) -> None:
         await pool.remove(worker, force=True, timeout=3)
     pool.set_quota(ref, Quota(Window(1, per=timedelta(seconds=1))))
     pool.set_quota(ref, None)
+    pool.set_tags(ref, {"gpu"})
     await pool.wait_until(lambda snapshot: snapshot.succeeded > 3)
     report = await pool.close("running", timeout=5)
     assert_type(report, CloseReport)
@@ -179,3 +197,21 @@ def hooks(pool: Pool[int, str]) -> None:
     pool.hooks.on_success = lambda moved: moved.task
     pool.hooks.on_failure = None
     pool.hooks.on_dead = 5  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+async def groups(pool: Pool[int, str]) -> None:
+    async with BlockingPool(pool, Text, max_groups=2, max_workers=None) as blocking:
+        assert_type(blocking, BlockingPool[int, str])
+        assert_type(await blocking.submit("a", 1, priority=2), str)
+        group = blocking.group("a")
+        assert_type(group, Group[int, str])
+        assert_type(await group.submit(2), str)
+        assert_type(await group, None)
+        assert_type(await group.wait(1), bool)
+        assert_type(group.unfinished, tuple[TaskHandle[str], ...])
+        assert_type(blocking.snapshot(), tuple[GroupSnapshot, ...])
+        async with current_group().lend():
+            pass
+        blocking.submit("a", "text")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    async with GroupPool(pool, Text, must_succeed=True) as grouped:
+        assert_type(grouped.groups, tuple[Group[int, str], ...])

@@ -1,0 +1,50 @@
+"""Why a task has not started, in words."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING
+
+from ._states import FINAL_STATES, TaskState
+
+if TYPE_CHECKING:
+    from ._ledger import Ledger
+    from ._task import Task
+
+
+def explain(ledger: Ledger, task: Task, now: float) -> str:
+    """Why a task has not started, worker by worker; or what has become of it."""
+    if task.state in FINAL_STATES:
+        succeeded = task.state is TaskState.SUCCEEDED
+        return "succeeded" if succeeded else f"ended: {task.reason.value}"
+    if task.state in (TaskState.RESERVED, TaskState.RUNNING):
+        return f"{task.state.name.lower()} on {task.holder.name}"
+    if task.state is TaskState.SCHEDULED:
+        return f"retry in {task.due - now:.1f} s"
+    if ledger.paused:
+        return "the pool is paused"
+    limit = ledger.concurrency
+    if limit is not None and ledger.held >= limit:
+        return f"the pool is at its concurrency of {limit}"
+    options = task.options
+    reasons: list[str] = []
+    for record in ledger.roster.workers.values():
+        missing = options.require - record.tags
+        if options.worker is not None and options.worker != record.id:
+            pinned = ledger.roster.workers.get(options.worker)
+            why = f"pinned to {options.worker if pinned is None else pinned.name}"
+        elif missing and record.worker is not None:  # of one still to be made nobody knows
+            why = f"tag {', '.join(sorted(missing))} missing"
+        else:
+            why, wait = ledger.obstacle(record, task, now)
+            if why == "free":
+                why = "tried already" if task.tried_mask & record.bit else "others go first"
+            elif wait == inf:
+                why = "quota too small"
+            elif wait:
+                why = f"{why} {wait:.1f} s"
+        reasons.append(f"{record.name}: {why}")
+    if ledger.elastic is not None and options.worker is None:
+        why = ledger.elastic.obstacle(ledger.roster, options.require, task.cost, now)
+        reasons.append(f"factory: {why}")
+    return "; ".join(reasons) if reasons else "the pool has no workers"

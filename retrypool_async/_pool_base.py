@@ -1,0 +1,271 @@
+"""What a pool is made of, and how tasks and workers come into it."""
+
+from __future__ import annotations
+
+import inspect
+import random
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+from ._dead import DeadTask
+from ._engine import Engine
+from ._errors import PolicyError, PoolClosed, Unroutable, WorkerRemoved
+from ._handle import TaskHandle
+from ._hooks import Hooks
+from ._options import (
+    collection,
+    cost_of,
+    metadata_copy,
+    no_workers_policy,
+    pool_sizes,
+    random_source,
+    routing_strategy,
+    secret_texts,
+    task_options,
+    text,
+)
+from ._quota import Quota
+from ._ready import wishes
+from ._retry import RetryPolicy
+from ._roster import WorkerRecord
+from ._router import Strategy
+from ._secrets import mask_logs
+from ._settings import NoWorkersPolicy, Settings
+from ._supervisor import Supervisor
+from ._task import ONE_REQUEST, Cost, TaskOptions
+from ._time import count, flag, optional_count, optional_seconds, seconds
+from ._worker import Traits, Worker, quotas_of
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from tenacity import AsyncRetrying, Retrying
+
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class PoolBase(Generic[T, R]):
+    """The part of `Pool` that is made of its options, and that tasks and workers come in by."""
+
+    def __init__(
+        self,
+        workers: Iterable[Worker[T, R]] = (),
+        *,
+        factory: Callable[[], Worker[T, R] | Awaitable[Worker[T, R]]] | None = None,
+        min_workers: int | None = None,
+        max_workers: int | None = None,
+        idle_timeout: float | timedelta = 60.0,
+        strategy: Strategy | None = None,
+        retry: RetryPolicy | Retrying | AsyncRetrying | None = None,
+        quota: Quota | list[Quota] | None = None,
+        cost: Callable[[T], float | Mapping[str, float]] | None = None,
+        bounce: bool = False,
+        attempt_timeout: float | timedelta | None = None,
+        timeout: float | timedelta | None = None,
+        deadline: Literal["end", "clip"] = "end",
+        max_queue: int | None = 100_000,
+        concurrency: int | None = None,
+        no_workers: NoWorkersPolicy | timedelta = "raise",
+        dead_limit: int | None = 1000,
+        history_limit: int = 50,
+        metadata: Mapping[str, Any] | None = None,
+        hooks: Hooks | None = None,
+        name: str = "pool",
+        start_timeout: float | timedelta = 30.0,
+        stop_timeout: float | timedelta = 10.0,
+        stop_grace: float | timedelta = 5.0,
+        hook_timeout: float | timedelta = 10.0,
+        shutdown_timeout: float | timedelta | None = 60.0,
+        max_retry_after: float | timedelta = 86_400.0,
+        max_throttles: int | None = 100,
+        max_worker_losses: int | None = 3,
+        max_snoozes: int | None = 1000,
+        throttle_cooldown: float | timedelta = 1.0,
+        rng: random.Random | None = None,
+        secrets: Iterable[str] = (),
+        debug: bool = False,
+    ) -> None:
+        self._settings = Settings(
+            name=text("name", name),
+            max_queue=optional_count("max_queue", max_queue),
+            no_workers=no_workers_policy(no_workers),
+            dead_limit=optional_count("dead_limit", dead_limit),
+            history_limit=count("history_limit", history_limit),
+            start_timeout=seconds("start_timeout", start_timeout),
+            stop_timeout=seconds("stop_timeout", stop_timeout),
+            stop_grace=seconds("stop_grace", stop_grace),
+            hook_timeout=seconds("hook_timeout", hook_timeout),
+            shutdown_timeout=optional_seconds("shutdown_timeout", shutdown_timeout),
+            max_retry_after=seconds("max_retry_after", max_retry_after),
+            max_throttles=optional_count("max_throttles", max_throttles),
+            max_worker_losses=optional_count("max_worker_losses", max_worker_losses, at_least=1),
+            max_snoozes=optional_count("max_snoozes", max_snoozes),
+            throttle_cooldown=seconds("throttle_cooldown", throttle_cooldown),
+            secrets=secret_texts(secrets),
+            rng=random_source(rng),
+            debug=flag("debug", debug),
+        )
+        if cost is not None and not callable(cost):
+            raise TypeError(f"cost must be a function of the data, got {type(cost).__name__}")
+        if hooks is not None and not isinstance(hooks, Hooks):
+            raise TypeError(f"hooks must be a Hooks, got {type(hooks).__name__}")
+        self._factory = factory
+        self._sizes = pool_sizes(factory, min_workers, max_workers, idle_timeout)
+        self._cost = cost
+        self._hooks = hooks or Hooks()
+        self._metadata = metadata_copy("metadata", metadata) or {}
+        self._quotas = quotas_of(quota)
+        self._retry = RetryPolicy() if retry is None else RetryPolicy.of(retry)
+        self._strategy = routing_strategy(strategy)
+        self._concurrency = optional_count("concurrency", concurrency, at_least=1)
+        self._defaults = task_options(
+            {
+                "bounce": bounce,
+                "attempt_timeout": attempt_timeout,
+                "timeout": timeout,
+                "deadline": deadline,
+            },
+            {},
+            self._find_id,
+        )
+        self._default_values = {
+            field.name: getattr(self._defaults, field.name)
+            for field in fields(TaskOptions)
+            if field.init
+        }
+        self._workers: list[Worker[T, R]] = list(collection("workers", workers))
+        self._check_workers(self._workers)
+        self._supervisor: Supervisor | None = None
+        self._engine = self._new_engine()
+        self._dimensions: frozenset[str] | None = frozenset()
+        if self._settings.secrets:
+            mask_logs(self._settings.secrets)
+
+    def _new_engine(self) -> Engine:
+        engine = Engine(
+            self._settings,
+            strategy=self._strategy,
+            retry=self._retry,
+            hooks=self._hooks,
+            metadata=self._metadata,
+            quotas=self._quotas,
+            resubmit=self._resubmit,
+            make=self._make_worker,
+            pool=self,
+        )
+        engine.ledger.concurrency = self._concurrency
+        return engine
+
+    def _submit(
+        self, data: T, chosen: TaskOptions, cost: Cost | None, origin: int | None = None
+    ) -> TaskHandle[R]:
+        engine = self._engine
+        if not engine.open:
+            self._refuse()
+        if cost is None:
+            cost = ONE_REQUEST if self._cost is None else self._compute_cost(data)
+        if cost is not ONE_REQUEST:
+            self._check_dimensions(cost)
+        return engine.submit(data, chosen, cost, wishes(chosen), origin)
+
+    def _refuse(self) -> None:
+        if self._supervisor is None:
+            raise PoolClosed("the pool is not started; use `async with pool:` or `start()`")
+        raise PoolClosed("the pool is closing or closed")
+
+    def _compute_cost(self, data: T) -> Cost:
+        assert self._cost is not None
+        try:
+            return cost_of(self._cost(data))
+        except Exception as problem:
+            kind = type(problem).__name__
+            raise PolicyError(f"cost raised or returned rubbish ({kind})") from problem
+
+    def _check_dimensions(self, cost: Cost) -> None:
+        known = self._dimensions
+        if known is None:
+            known = self._dimensions = self._known_dimensions()
+        if known:
+            for dimension, _ in cost:
+                if dimension not in known and dimension != "requests":
+                    raise ValueError(
+                        f"unknown cost dimension {dimension!r}; "
+                        f"quotas know: {', '.join(sorted(known))}"
+                    )
+
+    def _known_dimensions(self) -> frozenset[str]:
+        """All dimensions that quotas limit; none when that cannot be known."""
+        ledger = self._engine.ledger
+        quotas = list(self._quotas)
+        for record in ledger.roster.workers.values():
+            quotas += record.quotas
+        if ledger.elastic is not None:
+            if ledger.elastic.known_quotas is None:
+                return frozenset()  # the workers to come may have any
+            quotas += ledger.elastic.known_quotas
+        return frozenset(dimension for quota in quotas for dimension in quota.dimensions)
+
+    def _resubmit(self, dead: DeadTask) -> TaskHandle[R]:
+        return self._submit(dead.data, dead.options, dead.cost, origin=dead.id)
+
+    def _take_in(self, worker: Worker[T, R]) -> WorkerRecord:
+        assert self._supervisor is not None
+        traits = Traits(worker)
+        roster = self._engine.ledger.roster
+        number_ = roster.next_id
+        roster.next_id += 1
+        record = WorkerRecord(number_, f"worker-{number_}", None, ())
+        record.embody(worker, traits, self._quotas)
+        self._dimensions = None
+        self._engine.ledger.add(record, self._engine.call_time())
+        self._supervisor.launch(record)
+        self._engine.carry_out()
+        return record
+
+    async def _make_worker(self, record: WorkerRecord) -> None:
+        """Have the factory make the worker that a record stands for."""
+        assert self._factory is not None
+        made: Any = self._factory()
+        worker = await made if inspect.isawaitable(made) else made
+        self._check_workers([*self._present(worker), worker])
+        self._dimensions = None
+        self._engine.equip(record, worker, Traits(worker))
+
+    def _present(self, newcomer: object) -> list[Worker[T, R]]:
+        """The workers that `newcomer` must differ from: the name of one that goes is free."""
+        return [
+            record.worker
+            for record in self._engine.ledger.roster.workers.values()
+            if record.worker is not None and (not record.retired or record.worker is newcomer)
+        ]
+
+    def _find(self, ref: object) -> WorkerRecord:
+        record = self._engine.ledger.roster.find(ref)
+        if record is None:
+            raise WorkerRemoved(f"no worker {ref!r} in this pool")
+        return record
+
+    def _find_id(self, ref: object) -> int:
+        record = self._engine.ledger.roster.find(ref)
+        if record is not None:
+            return record.id
+        if isinstance(ref, str):
+            raise Unroutable(f"no worker is named {ref!r}")
+        raise WorkerRemoved(f"no worker {ref!r} in this pool")
+
+    def _check_workers(self, workers: list[Worker[T, R]]) -> None:
+        """Refuse what would break exclusivity: one object, or one name, twice."""
+        names: set[str] = set()
+        seen: set[int] = set()
+        for worker in workers:
+            traits = Traits(worker)
+            if id(worker) in seen:
+                raise ValueError("one worker object was given twice; each must be exclusive")
+            seen.add(id(worker))
+            if traits.name is not None:
+                if traits.name in names:
+                    raise ValueError(f"two workers are named {traits.name!r}")
+                names.add(traits.name)

@@ -1,0 +1,49 @@
+"""Checks of what users pass to the pools of groups."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Hashable
+from datetime import timedelta
+from math import isfinite
+from typing import TypeVar
+
+H = TypeVar("H", bound=Hashable)
+
+
+def hashable(name: str, value: H) -> H:
+    """An id."""
+    try:
+        hash(value)
+    except TypeError:
+        raise TypeError(f"{name} must be hashable, got {type(value).__name__}") from None
+    return value
+
+
+def flag(name: str, value: object) -> bool:
+    """A bool, and nothing that merely looks true."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {type(value).__name__}")
+    return value
+
+
+def optional_seconds(name: str, value: object) -> float | None:
+    """A duration in seconds, or a `timedelta`; None for no limit."""
+    if value is None:
+        return None
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be in seconds, got {type(value).__name__}")
+    if not isfinite(value) or value < 0:
+        raise ValueError(f"{name} must be finite and at least 0, got {value}")
+    return float(value)
+
+
+def plain_function(name: str, value: object) -> None:
+    """A function that is not async: whoever is told of something must not delay it."""
+    if not callable(value):
+        raise TypeError(f"{name} must be callable, got {type(value).__name__}")
+    call = getattr(type(value), "__call__", None)  # noqa: B004 - its kind, not its presence
+    if inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(call):
+        raise TypeError(f"{name} must be a plain function; it may start a task of its own")

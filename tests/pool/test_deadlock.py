@@ -1,0 +1,518 @@
+"""An attempt that waits for tasks of its own pool never hangs: it gets them, or hears why not."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from retrypool_async import (
+    DeadlockDetected,
+    Pool,
+    Quota,
+    RetryPolicy,
+    TaskHandle,
+    TaskState,
+    Window,
+    WorkerStartFailed,
+)
+from retrypool_async.testing import run_virtual, settle
+from tests.pool.probe import Probe, now
+
+ONE = RetryPolicy.fixed(0, attempts=1)
+
+
+def staff(*names: str, **attributes: Any) -> list[Probe]:
+    """Workers whose tasks are functions to be called."""
+    return [Probe(name, does=lambda task: task(), **attributes) for name in names]
+
+
+async def nap(seconds: float = 1) -> float:
+    """A task that waits for nobody."""
+    await asyncio.sleep(seconds)
+    return now()
+
+
+async def test_a_task_on_the_only_worker_cannot_wait_for_another() -> None:
+    """It hears at once, with the chain; the child is cancelled like that of any lost caller."""
+    async with Pool(staff("a"), retry=ONE, debug=True) as pool:
+        children: list[TaskHandle[Any]] = []
+
+        async def parent() -> None:
+            children.append(pool.submit(nap))
+            await children[0]
+
+        task = pool.submit(parent)
+        with pytest.raises(DeadlockDetected) as raised:
+            await task
+        assert raised.value.chain == ((1, "a", 2),)
+        assert str(raised.value).startswith(
+            "this wait could never end: task 1 on a waits for task 2;"
+        )
+        assert children[0].cancelled()
+        assert now() == 0
+
+
+async def test_an_attempt_may_catch_it_and_go_on() -> None:
+    """It is an error like any other, and others may use the worker afterwards."""
+    async with Pool(staff("a"), debug=True) as pool:
+
+        async def parent() -> str:
+            try:
+                return await pool.submit(nap)
+            except DeadlockDetected:
+                return "alone"
+
+        assert await pool.submit(parent) == "alone"
+        assert await pool.submit(nap) == 1
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 4, 5])
+async def test_a_chain_needs_as_many_workers_as_it_is_long(workers: int) -> None:
+    """With fewer, the wait that takes the last of them is told, and names all before it."""
+    async with Pool(staff(*"abcde"[:workers]), retry=ONE, debug=True) as pool:
+
+        async def link(left: int) -> int:
+            return 1 + await pool.submit(lambda: link(left - 1)) if left else 1
+
+        task = pool.submit(lambda: link(3))
+        if workers >= 4:
+            assert await task == 4
+            return
+        with pytest.raises(DeadlockDetected) as raised:
+            await task
+        assert raised.value.chain == tuple(
+            (number, "abc"[number - 1], number + 1) for number in range(workers, 0, -1)
+        )
+
+
+async def gathers(pool: Pool[Any, Any]) -> None:
+    await asyncio.gather(pool.submit(nap), pool.submit(nap))
+
+
+async def group_of_tasks(pool: Pool[Any, Any]) -> None:
+    async def child() -> None:
+        await pool.submit(nap)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(child())
+    except* DeadlockDetected as errors:
+        raise errors.exceptions[0] from None
+
+
+async def maps(pool: Pool[Any, Any], **options: Any) -> None:
+    async for _ in pool.map([nap, nap], **options):
+        pass
+
+
+async def completes(pool: Pool[Any, Any]) -> None:
+    async for _ in pool.as_completed([nap, nap]):
+        pass
+
+
+async def enqueues(pool: Pool[Any, Any]) -> None:
+    pool.submit(nap)
+    pool.submit(nap)
+    await pool.enqueue(nap)
+
+
+@pytest.mark.parametrize(
+    "waits",
+    [
+        pytest.param(lambda pool: pool.submit(nap), id="await"),
+        pytest.param(lambda pool: pool.submit(nap).wait(), id="wait"),
+        pytest.param(lambda pool: pool.submit(nap).reached(TaskState.RUNNING), id="reached"),
+        pytest.param(lambda pool: asyncio.shield(pool.submit(nap)), id="shield"),
+        pytest.param(gathers, id="gather"),
+        pytest.param(group_of_tasks, id="task group"),
+        pytest.param(maps, id="map"),
+        pytest.param(lambda pool: maps(pool, ordered=False), id="map unordered"),
+        pytest.param(completes, id="as_completed"),
+        pytest.param(enqueues, id="enqueue"),
+    ],
+)
+async def test_every_way_of_waiting_is_watched(waits: Callable[[Any], Awaitable[Any]]) -> None:
+    """Also through asyncio's own helpers, whose tasks inherit the context of the attempt."""
+    async with Pool(staff("a"), retry=ONE, max_queue=2, debug=True) as pool:
+
+        async def parent() -> None:
+            await waits(pool)
+
+        with pytest.raises(DeadlockDetected):
+            await pool.submit(parent)
+        assert now() == 0
+        await pool.close("cancel")
+
+
+async def test_of_two_parents_the_second_gives_way_and_succeeds_when_retried() -> None:
+    """As with a deadlock in a database: its worker runs what the first waits for."""
+    async with Pool(staff("a", "b"), retry=RetryPolicy.fixed(2), debug=True) as pool:
+
+        async def parent() -> float:
+            return await pool.submit(nap)
+
+        first, second = pool.submit(parent), pool.submit(parent)
+        assert await first == 1
+        assert await second == 3
+        assert [type(attempt.error) for attempt in second.attempts] == [
+            DeadlockDetected,
+            type(None),
+        ]
+        assert second.attempts[0].ended == 0
+
+
+async def test_tasks_that_wait_for_each_other_are_told() -> None:
+    """However many workers are free."""
+    async with Pool(staff("a", "b", "c"), retry=ONE, debug=True) as pool:
+        handles: list[TaskHandle[Any]] = []
+        handles.append(pool.submit(lambda: wait_for(1)))
+        handles.append(pool.submit(lambda: wait_for(0)))
+
+        async def wait_for(other: int) -> Any:
+            await nap(1)
+            return await handles[other]
+
+        errors = await asyncio.gather(*handles, return_exceptions=True)
+        assert isinstance(errors[1], DeadlockDetected)
+        assert errors[1].chain == ((2, "b", 1), (1, "a", 2))
+        assert errors[0] is errors[1]
+
+
+async def test_a_task_that_waits_for_itself_is_told() -> None:
+    """The shortest chain; it is not cancelled by giving up its own wait."""
+    async with Pool(staff("a", "b"), retry=ONE, debug=True) as pool:
+
+        async def own() -> str:
+            with pytest.raises(DeadlockDetected) as raised:
+                await task.wait()
+            assert raised.value.chain == ((1, "a", 1),)
+            return "done"
+
+        task = pool.submit(own)
+        assert await task == "done"
+
+
+@pytest.mark.parametrize("wish", [{"worker": "a"}, {"require": "blue"}])
+async def test_only_workers_that_may_run_the_child_count(wish: Any) -> None:
+    """Others may be idle."""
+    workers = [*staff("a", tags={"blue"}), *staff("b", "c")]
+    async with Pool(workers, retry=ONE, debug=True) as pool:
+
+        async def parent() -> None:
+            await pool.submit(nap, **wish)
+
+        with pytest.raises(DeadlockDetected) as raised:
+            await pool.submit(parent, worker="a")
+        assert raised.value.chain == ((1, "a", 2),)
+        assert await pool.submit(parent, worker="b") is None
+
+
+async def test_a_limit_on_attempts_at_once_counts_like_workers() -> None:
+    """`concurrency` may be lowered while they wait; the youngest wait is told then."""
+    async with Pool(staff("a", "b", "c"), concurrency=2, retry=ONE, debug=True) as pool:
+
+        async def parent() -> None:
+            await pool.submit(nap)
+
+        async def grandparent() -> None:
+            await pool.submit(parent)
+
+        with pytest.raises(DeadlockDetected):
+            await pool.submit(grandparent)
+        pool.concurrency = 3
+        await pool.submit(grandparent)
+        assert now() == 1
+        pool.concurrency = 2
+        pool.submit(lambda: nap(9))
+        waiting = pool.submit(parent)
+        await asyncio.sleep(4)
+        assert not waiting.done()
+        pool.concurrency = 1
+        with pytest.raises(DeadlockDetected):
+            await waiting
+        assert now() == 5
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda pool: pool.pause("b"),
+        lambda pool: asyncio.ensure_future(pool.remove("b")),
+    ],
+    ids=["pause", "remove"],
+)
+async def test_a_change_of_the_workers_can_leave_none(change: Callable[[Any], Any]) -> None:
+    """The wait is told at that moment, not at the next one."""
+    async with Pool(staff("a", "b"), retry=ONE, debug=True) as pool:
+        pool.submit(lambda: nap(5), worker="b")
+        await settle()
+
+        async def parent() -> None:
+            await pool.submit(nap)
+
+        task = pool.submit(parent)
+        await asyncio.sleep(2)
+        assert not task.done()
+        kept = change(pool)
+        with pytest.raises(DeadlockDetected):
+            await task
+        assert now() == 2
+        if kept is not None:
+            await kept
+
+
+async def test_a_worker_that_fails_to_open_was_the_last_hope() -> None:
+    """It counts while it is opening, and again when an operator gives it another try."""
+
+    class Slow(Probe):
+        async def on_start(self) -> None:
+            await asyncio.sleep(3)
+            if now() < 4:
+                raise OSError
+
+    async with Pool(staff("a"), retry=ONE, debug=True) as pool:
+
+        async def parent() -> float:
+            return await pool.submit(nap)
+
+        adding = asyncio.ensure_future(pool.add(Slow("b", does=lambda task: task())))
+        await settle()
+        task = pool.submit(parent)
+        with pytest.raises(DeadlockDetected):
+            await task
+        assert now() == 3
+        with pytest.raises(WorkerStartFailed):
+            await adding
+
+
+class TestNoDeadlock:
+    """What time or others will bring is waited for."""
+
+    async def test_quota(self) -> None:
+        """The child starts when it is granted."""
+        workers = staff("a") + staff("b", quota=Quota(Window(1, per=10)))
+        async with Pool(workers, debug=True) as pool:
+            await pool.submit(nap, worker="b")
+
+            async def parent() -> float:
+                return await pool.submit(nap)
+
+            assert await pool.submit(parent, worker="a") == 11
+
+    async def test_a_cooldown_and_a_pause_with_an_end(self) -> None:
+        """So is a pause of the whole pool, which holds back everybody."""
+        async with Pool(staff("a", "b"), debug=True) as pool:
+
+            async def parent() -> float:
+                return await pool.submit(nap)
+
+            pool.cooldown("b", 5)
+            assert await pool.submit(parent) == 6
+            pool.pause("b", until=4)
+            assert await pool.submit(parent, worker="a") == 11
+            task = pool.submit(lambda: delayed())
+
+            async def delayed() -> float:
+                await asyncio.sleep(1)
+                return await parent()
+
+            await settle()
+            pool.pause()
+            await asyncio.sleep(4)
+            assert not task.done()
+            pool.resume()
+            assert await task == 16
+
+    async def test_a_back_off_of_the_child(self) -> None:
+        """While it waits for its retry its worker is free."""
+        async with Pool(staff("a", "b"), retry=RetryPolicy.fixed(7), debug=True) as pool:
+
+            async def child() -> float:
+                if now() < 7:
+                    raise ValueError
+                return now()
+
+            async def parent() -> float:
+                return await pool.submit(child)
+
+            assert await pool.submit(parent) == 7
+
+    async def test_a_busy_worker(self) -> None:
+        """It comes free, however long it takes."""
+        async with Pool(staff("a", "b"), debug=True) as pool:
+            pool.submit(lambda: nap(1000))
+            assert await pool.submit(lambda: pool.submit(nap)) == 1001
+
+    async def test_tags_that_nobody_has_yet(self) -> None:
+        """Whoever waits for a worker to be added waits for the operator."""
+        async with Pool(staff("a"), debug=True) as pool:
+
+            async def parent() -> float:
+                return await pool.submit(nap, require="gpu", wait_for_worker=True)
+
+            task = pool.submit(parent)
+            await asyncio.sleep(3)
+            await pool.add(staff("b", tags={"gpu"})[0])
+            assert await task == 4
+
+    async def test_a_bounded_wait(self) -> None:
+        """It ends by itself, and says so in its own way."""
+        async with Pool(staff("a"), debug=True) as pool:
+            assert await pool.submit(lambda: pool.submit(nap).wait(5)) is False
+            assert now() == 5
+
+    async def test_waits_from_outside_and_of_other_pools(self) -> None:
+        """They hold no worker of this pool."""
+        async with Pool(staff("a"), debug=True) as pool, Pool(staff("b"), debug=True) as other:
+            assert await pool.submit(lambda: other.submit(nap)) == 1
+
+    async def test_a_wide_fan(self) -> None:
+        """A thousand children pass through the one worker that is left."""
+        async with Pool(staff("a", "b")) as pool:
+
+            async def parent() -> None:
+                await asyncio.gather(*(pool.submit(nap) for _ in range(1000)))
+
+            await pool.submit(parent)
+            assert now() == 1000
+
+    async def test_code_that_an_earlier_attempt_left_behind(self) -> None:
+        """Only what the attempt in progress waits for holds its worker."""
+        async with Pool(staff("a", "b"), retry=RetryPolicy.fixed(0), debug=True) as pool:
+            left_behind: list[asyncio.Future[Any]] = []
+            pool.submit(lambda: nap(9), worker="b")
+            waiting = pool.submit(lambda: pool.submit(nap, worker="a"), worker="b")
+
+            async def parent() -> float:
+                if not left_behind:
+                    left_behind.append(asyncio.ensure_future(pool.submit(nap, worker="b")))
+                    await settle()
+                    raise ValueError
+                return await nap(20)
+
+            assert await pool.submit(parent, worker="a") == 20
+            assert await waiting == 21
+            assert await left_behind[0] == 22
+
+    async def test_a_wait_that_is_given_up_in_the_very_moment(self) -> None:
+        """It is over, although its code has not heard yet."""
+        async with Pool(staff("a", "b"), debug=True) as pool:
+            pool.submit(lambda: nap(5), worker="b")
+
+            async def impatient() -> float:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(5):
+                        await pool.submit(nap, worker="b")
+                return now()
+
+            task = pool.submit(impatient, worker="a")
+            assert await pool.submit(lambda: pool.submit(nap, worker="a"), worker="b") == 6
+            assert await task == 5
+
+
+async def test_a_child_that_bounced_starts_a_new_round() -> None:
+    """The worker that it has not tried waits for it, so it goes back to the other one."""
+    async with Pool(staff("a", "b"), bounce=True, retry=RetryPolicy.fixed(1), debug=True) as pool:
+
+        async def child() -> float:
+            if now() < 1:
+                raise ValueError
+            return now()
+
+        async def parent() -> float:
+            return await pool.submit(child)
+
+        assert await pool.submit(parent) == 1
+
+
+@pytest.mark.parametrize("detach", [True, False])
+async def test_a_child_that_is_not_the_callers_alone_runs_later(detach: bool) -> None:
+    """Only the wait is given up: a detached child goes on, and `wait` never cancels one."""
+    async with Pool(staff("a"), retry=ONE, debug=True) as pool:
+        children: list[TaskHandle[Any]] = []
+
+        async def parent() -> None:
+            children.append(pool.submit(nap, detach=detach))
+            await (children[0] if detach else children[0].wait())
+
+        with pytest.raises(DeadlockDetected):
+            await pool.submit(parent)
+        assert await children[0] == 1
+
+
+@pytest.mark.parametrize("call", [Pool.remove, Pool.paused])
+async def test_a_worker_whose_task_waits_for_the_caller_cannot_be_waited_for(call: Any) -> None:
+    """An operator's call inside an attempt waits for an attempt as well."""
+    async with Pool(staff("a", "b", "c"), retry=ONE, debug=True) as pool:
+
+        async def remover() -> None:
+            await nap(1)
+            await call(pool, "b")
+
+        removing = pool.submit(remover, worker="a")
+
+        async def waiter() -> None:
+            await removing
+
+        waiting = pool.submit(waiter, worker="b")
+        with pytest.raises(DeadlockDetected) as raised:
+            await waiting
+        assert raised.value.chain == ((1, "a", 2), (2, "b", 1))
+        assert now() == 1
+
+
+Tree = list["Tree"]
+trees = st.recursive(st.just([]), lambda inner: st.lists(inner, max_size=3), max_leaves=12)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    forest=st.lists(trees, min_size=1, max_size=3),
+    workers=st.integers(1, 4),
+    concurrency=st.none() | st.integers(1, 4),
+    together=st.booleans(),
+    pausing=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_random_trees_end_or_are_told(
+    forest: list[Any],
+    workers: int,
+    concurrency: int | None,
+    together: bool,
+    pausing: bool,
+    seed: int,
+) -> None:
+    """A hang would stop the virtual clock for ever, which its loop reports."""
+
+    async def main() -> None:
+        async with Pool(
+            staff(*"abcd"[:workers]), concurrency=concurrency, retry=ONE, debug=True
+        ) as pool:
+
+            async def node(children: list[Any]) -> int:
+                await nap(1)
+                handles = [pool.submit(lambda child=child: node(child)) for child in children]
+                if together:
+                    return 1 + sum(await asyncio.gather(*handles))
+                return 1 + sum([await handle for handle in handles])
+
+            def size(tree: list[Any]) -> int:
+                return 1 + sum(map(size, tree))
+
+            roots = [pool.submit(lambda tree=tree: node(tree)) for tree in forest]
+            if pausing:
+                await asyncio.sleep(1.5)
+                pool.pause("a")
+                await asyncio.sleep(1.5)
+                pool.resume("a")
+            for root, tree in zip(roots, forest, strict=True):
+                with contextlib.suppress(DeadlockDetected):
+                    assert await root == size(tree)
+
+    run_virtual(main, seed=seed)
