@@ -8,6 +8,7 @@ from types import ModuleType
 import pytest
 
 import retrypool_async
+import retrypool_async.groups
 import retrypool_async.testing
 
 OPTIONAL = {
@@ -23,7 +24,7 @@ OPTIONAL = {
 
 PUBLIC = [
     pytest.param(module, name, id=f"{module.__name__}.{name}")
-    for module in (retrypool_async, retrypool_async.testing)
+    for module in (retrypool_async, retrypool_async.groups, retrypool_async.testing)
     for name in module.__all__
 ]
 

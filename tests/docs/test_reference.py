@@ -13,6 +13,7 @@ from types import ModuleType
 import pytest
 
 import retrypool_async
+import retrypool_async.groups
 import retrypool_async.testing
 from retrypool_async import Pool, SubmitOptions
 from retrypool_async._states import LEGAL_MOVES, TaskState, WorkerState
@@ -24,14 +25,16 @@ PAGES = {page.name: page.read_text("utf-8") for page in sorted((DOCS / "referenc
 REFERENCE = "\n".join(PAGES.values())
 DESIGN = (DOCS / "design.md").read_text(encoding="utf-8")
 
-MODULES = (retrypool_async, retrypool_async.testing)
+MODULES = (retrypool_async, retrypool_async.groups, retrypool_async.testing)
 
 #: Public for other modules of the package, and of no use to anybody else.
 INTERNAL = {
     "DeadTasks.add",
+    "GraphRun.start",
     "Hooks.NAMES",
     "Hooks.attach",
     "Hooks.watching",
+    "Node.end",
     "Quota.carry_over",
     "RetryPolicy.decide",
     "Subscription.end",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Hashable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Any, assert_type
@@ -42,6 +42,18 @@ from retrypool_async import (
     WorkerSnapshot,
     WorkerState,
     current_task,
+)
+from retrypool_async.groups import (
+    Graph,
+    GraphMoved,
+    GraphRun,
+    GraphSnapshot,
+    GroupFailed,
+    IndependentPool,
+    Node,
+    NodeMoved,
+    NodeState,
+    current_node,
 )
 
 
@@ -176,3 +188,61 @@ def hooks(pool: Pool[int, str]) -> None:
     pool.hooks.on_success = lambda moved: moved.task
     pool.hooks.on_failure = None
     pool.hooks.on_dead = 5  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+async def shout(text: str) -> bytes:
+    return text.upper().encode()
+
+
+def repeat(text: str, times: int) -> list[str]:
+    return [text] * times
+
+
+def join(*texts: str) -> str:
+    return "".join(texts)
+
+
+def nothing() -> None: ...
+
+
+async def graphs(pool: Pool[int, str]) -> None:
+    def moved(move: NodeMoved) -> None:
+        assert_type(move.new, NodeState)
+
+    async with (
+        IndependentPool(pool, on_node=moved, on_graph=lambda move: move.run) as independent,
+        independent.graph("g", keep_going=True) as graph,
+    ):
+        assert_type(independent, IndependentPool[int, str])
+        assert_type(graph, Graph[int, str])
+        text = graph.task("a", 1, after="z", timeout=5)
+        assert_type(text, Node[str])
+        length = graph.call("b", len, text)
+        assert_type(length, Node[int])
+        assert_type(graph.task("c", length, before=[text, 7]), Node[str])
+        assert_type(graph.call("d", shout, text), Node[bytes])
+        assert_type(graph.call("e", repeat, text, length), Node[list[str]])
+        assert_type(graph.call("f", join, *[text, text]), Node[str])
+        assert_type(graph.call("g", nothing, after=length), Node[None])
+        assert_type(
+            graph.call("h", lambda one, two: (one, two), text, length), Node[tuple[str, int]]
+        )
+        graph.task("x", "text")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        graph.task("x", text)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        graph.call("x", repeat, length, text)  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
+        assert_type(text.result(), str)
+        assert_type(text.task, TaskHandle[Any] | None)
+        assert_type(graph.order(), tuple[Node[Any], ...])
+        run = graph.submit()
+        assert_type(run, GraphRun)
+        assert_type(await run, dict[Hashable, Any])
+        assert_type(run.nodes, Mapping[Hashable, Node[Any]])
+        assert_type(run.snapshot(), GraphSnapshot)
+        assert_type(independent.runs, Mapping[Hashable, GraphRun])
+    assert_type(current_node().results, Mapping[Hashable, Any])
+
+
+def failures(error: GroupFailed, moved: GraphMoved) -> None:
+    assert_type(error.failures, dict[Hashable, Exception])
+    assert_type(error.exceptions, tuple[Exception | ExceptionGroup[Exception], ...])
+    assert_type(moved.run, GraphRun)
