@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from retrypool_async import Pool, PoolClosed
 
-from ._checks import flag, hashable, optional_seconds, plain_function
+from ._callbacks import check_callback
+from ._checks import flag, hashable, optional_seconds
 from ._errors import DuplicateGroup, GraphError
 from ._graph import Graph
 from ._graph_run import GraphRun
@@ -57,7 +58,7 @@ class IndependentPool(Generic[T, R]):
             raise TypeError(f"pool must be a Pool, got {type(pool).__name__}")
         for name, callback in (("on_node", on_node), ("on_graph", on_graph)):
             if callback is not None:
-                plain_function(name, callback)
+                check_callback(name, callback)
         self._shutdown_timeout = optional_seconds("shutdown_timeout", shutdown_timeout)
         self._pool = pool
         self._observers = Observers(on_node, on_graph, self._ended)
