@@ -8,7 +8,7 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from retrypool_async import Pool, PoolClosed
+from retrypool_async import Pool, PoolClosed, RetryPoolError
 
 from ._callbacks import check_callback
 from ._checks import flag, hashable, optional_seconds
@@ -43,7 +43,7 @@ class IndependentPool(Generic[T, R]):
             cancels them.
 
     Raises:
-        TypeError, ValueError: an argument is of the wrong type.
+        TypeError, ValueError: naming the argument that is wrong.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class IndependentPool(Generic[T, R]):
             if isinstance(plan.work, Payload):
                 try:
                     self._pool.check_options(**plan.work.options)
-                except Exception as error:
+                except (RetryPoolError, TypeError, ValueError) as error:
                     raise GraphError(f"the pool refuses node {plan.node.id!r}: {error}") from error
         run = GraphRun(self._pool, id, plans, keep_going, self._observers)
         self._runs[id] = run
