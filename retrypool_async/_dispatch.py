@@ -32,7 +32,7 @@ class Dispatch(Books):
         routes = self.ready.routes
         route = routes.get(key)
         if route is None:
-            if len(routes) > 1024:
+            if len(routes) >= self.ready.prune_at:
                 self.ready.prune()
             route = routes[key] = Route(key)
             self._set_mask(route)

@@ -47,6 +47,8 @@ def wishes(options: TaskOptions) -> RouteKey:
 
 #: How many lanes an idle route keeps for the next task of the same cost.
 SPARE_LANES = 16
+#: How many idle routes are kept for the next task with the same wishes.
+SPARE_ROUTES = 256
 
 
 class Lane:
@@ -215,6 +217,8 @@ class ReadyQueue:
         #: What `lone_lane` found, for as long as that holds.
         self._lone: Lane | None = None
         self.routes: dict[RouteKey, Route] = {ANY_WORKER: self.any_worker}
+        #: With so many routes the idle ones are forgotten.
+        self.prune_at = SPARE_ROUTES
         self.heads: Heads[Route] = Heads()
         #: Routes whose priorities grow; compared afresh at every look, since no order lasts.
         self.aging: list[Route] = []
@@ -336,6 +340,8 @@ class ReadyQueue:
         for key, route in list(self.routes.items()):
             if route.listed is None and route is not self.any_worker:
                 del self.routes[key]
+        # Growing with those that are left, or many busy routes would be looked through for each.
+        self.prune_at = SPARE_ROUTES + 2 * len(self.routes)
 
     def __iter__(self) -> Iterator[Task]:
         """All ready tasks, in no particular order."""

@@ -56,6 +56,14 @@ def test_scale() -> None:
     assert results["wake-ups by 1,000 idle workers"]["high"] == 0
 
 
+def test_throughput() -> None:
+    """A speed, and sizes of the same order early and late."""
+    results = {name: figure["median"] for name, figure in run("throughput.py").items()}
+    assert results["tasks per second"] > 0
+    for unit in ("KiB", "objects"):
+        assert 0 < results[f"{unit} after all"] < 2 * results[f"{unit} after a tenth"]
+
+
 def test_profile_path() -> None:
     """Every part of the path has a price."""
     assert all(price >= 0 for price in run("profile_path.py").values())

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrypool_async import Quota, TaskState, Window
-from retrypool_async._ready import SPARE_LANES, ReadyQueue, Route
+from retrypool_async._ready import SPARE_LANES, SPARE_ROUTES, ReadyQueue, Route
 from tests.ledger.bench import Bench, cost_of, new_task
 
 if TYPE_CHECKING:
@@ -163,6 +163,17 @@ def test_lanes_of_costs_that_nobody_waits_with_are_forgotten() -> None:
     assert len(line.ready.any_worker.lanes) <= SPARE_LANES + 2
 
 
+def test_routes_of_wishes_that_nobody_waits_with_are_forgotten() -> None:
+    """But for some, which are kept for the next task with the same wishes."""
+    bench = Bench()
+    worker = bench.worker()
+    for number in range(5000):
+        bench.submit(aging=1.0 + number)
+        bench.begin(worker)
+        bench.succeed(worker)
+        assert len(bench.ledger.ready.routes) <= SPARE_ROUTES + 2
+
+
 # -- what an operation costs ---------------------------------------------------------------------
 
 
@@ -245,3 +256,22 @@ def test_a_plan_looks_at_few_lanes_when_nothing_fits() -> None:
         return calls(work)
 
     assert price(5_000) <= 1.2 * price(100)
+
+
+def test_routes_are_seldom_looked_through_however_many_are_in_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each time there have to be twice as many as were left before."""
+    looked_at: list[int] = []
+    prune = ReadyQueue.prune
+
+    def counting(ready: ReadyQueue) -> None:
+        looked_at.append(len(ready.routes))
+        prune(ready)
+
+    monkeypatch.setattr(ReadyQueue, "prune", counting)
+    bench = Bench()
+    bench.busy(bench.worker())
+    for number in range(5000):
+        bench.submit(aging=1.0 + number)
+    assert 0 < sum(looked_at) <= 2 * 5000
