@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Hashable
 from datetime import timedelta
 from math import isfinite
@@ -38,12 +37,3 @@ def optional_seconds(name: str, value: object) -> float | None:
     if not isfinite(value) or value < 0:
         raise ValueError(f"{name} must be finite and at least 0, got {value}")
     return float(value)
-
-
-def plain_function(name: str, value: object) -> None:
-    """A function that is not async: whoever is told of something must not delay it."""
-    if not callable(value):
-        raise TypeError(f"{name} must be callable, got {type(value).__name__}")
-    call = getattr(type(value), "__call__", None)  # noqa: B004 - its kind, not its presence
-    if inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(call):
-        raise TypeError(f"{name} must be a plain function; it may start a task of its own")

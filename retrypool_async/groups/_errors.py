@@ -126,6 +126,7 @@ class TaskCancelled(RetryPoolError):
 
     def __init__(self, id: Hashable) -> None:
         super().__init__(f"{id!r} was cancelled, though its group was not")
+        self.id = id
 
 
 class GroupEnded(RetryPoolError):

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Generator, Hashable, Mapping
 from types import MappingProxyType
 from typing import Any
 
 from retrypool_async import Pool
 
-from ._checks import plain_function
+from ._callbacks import check_callback, tell
 from ._errors import GroupFailed
 from ._graph_work import GraphWork
 from ._node import Node, Plan
 from ._progress import Move
 from ._records import GraphMoved, GraphSnapshot, NodeMoved, Observers
 from ._states import GraphState, NodeState
-
-# The one logger whose records the pool masks secrets in.
-logger = logging.getLogger("retrypool_async")
 
 
 class GraphRun(GraphWork):
@@ -145,7 +141,7 @@ class GraphRun(GraphWork):
         Raises:
             TypeError: it is not a plain function.
         """
-        plain_function("callback", callback)
+        check_callback("callback", callback)
         if self.state.final:
             asyncio.get_running_loop().call_soon(self._tell, "callback", callback, self)
         else:
@@ -179,9 +175,5 @@ class GraphRun(GraphWork):
             self._tell("callback", callback, self)
 
     def _tell(self, name: str, callback: Callable[[Any], object] | None, record: Any) -> None:
-        if callback is None:
-            return
-        try:
-            self._context.copy().run(callback, record)
-        except BaseException:
-            logger.exception("%s of group %r raised", name, self.id)
+        if callback is not None:
+            tell(f"{name} of group {self.id!r}", callback, record, self._context)

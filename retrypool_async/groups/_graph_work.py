@@ -16,7 +16,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from retrypool_async import Pool, PoolClosed, QueueFull, SubmitOptions, TaskHandle
+from retrypool_async import Pool, PoolClosed, QueueFull, RetryPoolError, SubmitOptions, TaskHandle
 
 from ._errors import GraphError
 from ._node import Call, Node, Payload, Plan, current
@@ -83,9 +83,9 @@ class GraphWork(ABC):
             except Exception as error:
                 for _, task in taken:
                     task.cancel()
-                if isinstance(error, PoolClosed):
-                    raise
-                raise GraphError(f"the pool refuses node {node.id!r}: {error}") from error
+                if isinstance(error, RetryPoolError) and not isinstance(error, PoolClosed):
+                    raise GraphError(f"the pool refuses node {node.id!r}: {error}") from error
+                raise
             if task is not None:
                 taken.append((node, task))
         self._begin()

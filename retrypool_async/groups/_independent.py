@@ -8,9 +8,10 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from retrypool_async import Pool, PoolClosed
+from retrypool_async import Pool, PoolClosed, RetryPoolError
 
-from ._checks import flag, hashable, optional_seconds, plain_function
+from ._callbacks import check_callback
+from ._checks import flag, hashable, optional_seconds
 from ._errors import DuplicateGroup, GraphError
 from ._graph import Graph
 from ._graph_run import GraphRun
@@ -42,7 +43,7 @@ class IndependentPool(Generic[T, R]):
             cancels them.
 
     Raises:
-        TypeError, ValueError: an argument is of the wrong type.
+        TypeError, ValueError: naming the argument that is wrong.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class IndependentPool(Generic[T, R]):
             raise TypeError(f"pool must be a Pool, got {type(pool).__name__}")
         for name, callback in (("on_node", on_node), ("on_graph", on_graph)):
             if callback is not None:
-                plain_function(name, callback)
+                check_callback(name, callback)
         self._shutdown_timeout = optional_seconds("shutdown_timeout", shutdown_timeout)
         self._pool = pool
         self._observers = Observers(on_node, on_graph, self._ended)
@@ -94,7 +95,7 @@ class IndependentPool(Generic[T, R]):
             if isinstance(plan.work, Payload):
                 try:
                     self._pool.check_options(**plan.work.options)
-                except Exception as error:
+                except (RetryPoolError, TypeError, ValueError) as error:
                     raise GraphError(f"the pool refuses node {plan.node.id!r}: {error}") from error
         run = GraphRun(self._pool, id, plans, keep_going, self._observers)
         self._runs[id] = run

@@ -27,9 +27,11 @@ DESIGN = (DOCS / "design.md").read_text(encoding="utf-8")
 #: Public for other modules of the package, and of no use to anybody else.
 INTERNAL = {
     "DeadTasks.add",
+    "GraphRun.start",
     "Hooks.NAMES",
     "Hooks.attach",
     "Hooks.watching",
+    "Node.end",
     "Quota.carry_over",
     "RetryPolicy.decide",
     "RetryPolicy.usual_wait",

@@ -676,8 +676,7 @@ async def test_the_last_awaiter_that_is_cancelled_takes_the_group_along() -> Non
         graph = graphs.graph()
         graph.task("a", 1)
         run = graph.submit()
-        awaiters = [asyncio.create_task(run._outcome()) for _ in range(2)]
-        awaiters.append(asyncio.create_task(run.wait()))
+        awaiters = [asyncio.ensure_future(wait) for wait in (run, run, run.wait())]
         await settle()
         for awaiter in awaiters[1:]:
             awaiter.cancel()
@@ -944,13 +943,14 @@ async def test_a_group_that_waits_for_room_ends_at_once(
         graph.call("bad", bad)
         before = asyncio.all_tasks()
         run = graph.submit()
+        left: list[str] = []
+        run.add_done_callback(lambda _: left.extend(map(repr, asyncio.all_tasks() - before)))
         await asyncio.sleep(1)
         assert list(states(run).values()) == [W, W, R]
         end(pool, run, fail)
         await run.wait()
         assert (now(), run.state) == (1, state)
-        left = asyncio.all_tasks() - before
-        assert not [task for task in left if "groups" in repr(task.get_coro())]
+        assert not [task for task in left if "_feed" in task or "bad" in task]
         pool.request_close("cancel")
 
 

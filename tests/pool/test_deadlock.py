@@ -416,6 +416,62 @@ class TestNoDeadlock:
             assert await task == 5
 
 
+@pytest.mark.parametrize("links", [3, 4])
+async def test_a_pool_that_may_still_grow_is_no_deadlock(links: int) -> None:
+    """With `max_workers` reached it is."""
+
+    def factory() -> Probe:
+        return Probe(does=lambda task: task())
+
+    async with Pool(factory=factory, max_workers=3, retry=ONE, debug=True) as pool:
+
+        async def link(left: int) -> int:
+            return 1 + await pool.submit(lambda: link(left - 1)) if left > 1 else 1
+
+        task = pool.submit(lambda: link(links))
+        if links == 3:
+            assert await task == 3
+        else:
+            with pytest.raises(DeadlockDetected) as raised:
+                await task
+            assert len(raised.value.chain) == 3
+
+
+async def test_a_factory_that_will_be_asked_again_is_hope() -> None:
+    """It failed, and the next try is due in a second."""
+    asked: list[float] = []
+
+    def factory() -> Probe:
+        asked.append(now())
+        if len(asked) == 1:
+            raise OSError
+        return Probe(does=lambda task: task())
+
+    async with Pool(staff("a"), factory=factory, max_workers=2, retry=ONE, debug=True) as pool:
+
+        async def parent() -> float:
+            return await pool.submit(nap)
+
+        assert await pool.submit(parent) == 2
+        assert asked == [0, 1]
+
+
+async def test_a_factory_that_turns_out_to_make_no_worker_for_the_child_is_no_hope() -> None:
+    """Before it has made one, nobody knows."""
+
+    def factory() -> Probe:
+        return Probe(does=lambda task: task())
+
+    workers = staff("a", tags={"blue"})
+    async with Pool(workers, factory=factory, max_workers=2, retry=ONE, debug=True) as pool:
+
+        async def parent() -> None:
+            await pool.submit(nap, require="blue")
+
+        with pytest.raises(DeadlockDetected):
+            await pool.submit(parent, worker="a")
+
+
 async def test_a_child_that_bounced_starts_a_new_round() -> None:
     """The worker that it has not tried waits for it, so it goes back to the other one."""
     async with Pool(staff("a", "b"), bounce=True, retry=RetryPolicy.fixed(1), debug=True) as pool:

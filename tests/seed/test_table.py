@@ -32,12 +32,15 @@ def test_every_row_names_tests_that_say_which_row_they_are() -> None:
         if not path.name.startswith("test_faults")  # those have a table of their own
     }
     listed: set[tuple[str, str]] = set()
+    told: list[str] = []
     for row in ROWS:
         numbers = re.findall(r"T\d\d", row.split("|")[1])
         found = re.findall(r"`(\w+\.py)::(\w+)`", row)
         assert found, row
+        told += numbers
         for file, name in found:
             assert any(number in tests[file][name] for number in numbers), (file, name)
         listed.update(found)
     here = {(file, name) for file, names in tests.items() for name in names}
     assert {pair for pair in here if pair[0] != Path(__file__).name} == listed
+    assert told == [f"T{number:02}" for number in range(1, 49)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Hashable, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
@@ -46,7 +46,23 @@ from retrypool_async import (
     WorkerState,
     current_task,
 )
-from retrypool_async.groups import BlockingPool, Group, GroupPool, GroupSnapshot, current_group
+from retrypool_async.groups import (
+    BlockingPool,
+    Graph,
+    GraphMoved,
+    GraphRun,
+    GraphSnapshot,
+    Group,
+    GroupFailed,
+    GroupPool,
+    GroupSnapshot,
+    IndependentPool,
+    Node,
+    NodeMoved,
+    NodeState,
+    current_group,
+    current_node,
+)
 
 
 class Text(Worker[int, str]):
@@ -215,3 +231,61 @@ async def groups(pool: Pool[int, str]) -> None:
         blocking.submit("a", "text")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     async with GroupPool(pool, Text, must_succeed=True) as grouped:
         assert_type(grouped.groups, tuple[Group[int, str], ...])
+
+
+async def shout(text: str) -> bytes:
+    return text.upper().encode()
+
+
+def repeat(text: str, times: int) -> list[str]:
+    return [text] * times
+
+
+def join(*texts: str) -> str:
+    return "".join(texts)
+
+
+def nothing() -> None: ...
+
+
+async def graphs(pool: Pool[int, str]) -> None:
+    def moved(move: NodeMoved) -> None:
+        assert_type(move.new, NodeState)
+
+    async with (
+        IndependentPool(pool, on_node=moved, on_graph=lambda move: move.run) as independent,
+        independent.graph("g", keep_going=True) as graph,
+    ):
+        assert_type(independent, IndependentPool[int, str])
+        assert_type(graph, Graph[int, str])
+        text = graph.task("a", 1, after="z", timeout=5)
+        assert_type(text, Node[str])
+        length = graph.call("b", len, text)
+        assert_type(length, Node[int])
+        assert_type(graph.task("c", length, before=[text, 7]), Node[str])
+        assert_type(graph.call("d", shout, text), Node[bytes])
+        assert_type(graph.call("e", repeat, text, length), Node[list[str]])
+        assert_type(graph.call("f", join, *[text, text]), Node[str])
+        assert_type(graph.call("g", nothing, after=length), Node[None])
+        assert_type(
+            graph.call("h", lambda one, two: (one, two), text, length), Node[tuple[str, int]]
+        )
+        graph.task("x", "text")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        graph.task("x", text)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        graph.call("x", repeat, length, text)  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
+        assert_type(text.result(), str)
+        assert_type(text.task, TaskHandle[Any] | None)
+        assert_type(graph.order(), tuple[Node[Any], ...])
+        run = graph.submit()
+        assert_type(run, GraphRun)
+        assert_type(await run, dict[Hashable, Any])
+        assert_type(run.nodes, Mapping[Hashable, Node[Any]])
+        assert_type(run.snapshot(), GraphSnapshot)
+        assert_type(independent.runs, Mapping[Hashable, GraphRun])
+    assert_type(current_node().results, Mapping[Hashable, Any])
+
+
+def failures(error: GroupFailed, moved: GraphMoved) -> None:
+    assert_type(error.failures, dict[Hashable, Exception])
+    assert_type(error.exceptions, tuple[Exception | ExceptionGroup[Exception], ...])
+    assert_type(moved.run, GraphRun)
