@@ -73,7 +73,7 @@ class Usage:
         waits = [0.0]
         for name, amount in cost:
             limit = self.limits.get(name)
-            if limit is None:
+            if limit is None or not amount:
                 continue
             if isinstance(limit, Window):
                 waits.append(self._window_wait(name, limit, amount, now))
@@ -86,7 +86,7 @@ class Usage:
     def allows(self, cost: Cost, now: float) -> bool:
         """True when `cost` may start now; a bucket is given the benefit of the doubt."""
         for name, amount in cost:
-            limit = self.limits.get(name)
+            limit = self.limits.get(name) if amount else None
             if isinstance(limit, Window):
                 if self._window_wait(name, limit, amount, now) > 0.0:
                     return False
