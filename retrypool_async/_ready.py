@@ -85,8 +85,9 @@ class Lane:
         aging = self.route.key.aging
         if aging is None:
             return task.options.priority
-        # priority + (now - ready) / aging compares the same at every `now`.
-        return task.options.priority - task.ready_at / aging
+        # priority + (now - ready) / aging compares the same at every `now`. Rounded, or the last bit
+        # of a float would decide between equals, and not who came first.
+        return round(task.options.priority - task.ready_at / aging, 9)
 
     def goes_before(self, task: Task) -> bool:
         """True when something in here comes before a task that is the last to have come."""
@@ -202,7 +203,6 @@ class Route:
         """A key of this route, with its priority as grown by `now`."""
         if self.key.aging is None:
             return key
-        # Rounded, or the last bit of a float would decide between equals, and not who came first.
         return (round(key[0] - now / self.key.aging, 9), key[1])
 
 

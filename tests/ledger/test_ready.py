@@ -141,6 +141,14 @@ def test_waiting_makes_up_for_a_lower_priority() -> None:
     assert line.drain(21.0) == [patient, late]
 
 
+def test_of_two_that_have_grown_alike_the_first_to_come_goes_first() -> None:
+    """Though the last bits of their floats say otherwise."""
+    line = Line()
+    first = line.push(sum([1 / 3] * 6), aging=4.0)
+    second = line.push(sum([1 / 3] * 18), priority=1.0, aging=4.0)
+    assert line.drain(6.0) == [first, second]
+
+
 def test_the_ended_do_not_pile_up_behind_the_living() -> None:
     """They are swept once they are the larger part."""
     line = Line()
