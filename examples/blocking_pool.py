@@ -1,12 +1,12 @@
 """A tree of tasks on two workers: tasks that wait for others lend their worker meanwhile.
 
 Output:
- 1 s: site/ read by browser-1
- 2 s: site/a/ read by browser-2
- 2 s: site/b/ read by browser-1
- 3 s: site/a/1 read by browser-2
- 3 s: site/a/2 read by browser-1
- 4 s: site/b/1 read by browser-2
+0.5 s: site/ read by browser-1
+1.4 s: site/faq/ read by browser-1
+1.5 s: site/news/ read by browser-2
+2.6 s: site/faq/how read by browser-1
+3.0 s: site/news/today read by browser-2
+3.9 s: site/news/old read by browser-1
 6 pages, 2 browsers
 """
 
@@ -16,7 +16,7 @@ from itertools import count
 from retrypool_async import Pool, Worker
 from retrypool_async.groups import BlockingPool, current_group
 
-LINKS = {"site/": ["a/", "b/"], "site/a/": ["1", "2"], "site/b/": ["1"]}
+LINKS = {"site/": ["news/", "faq/"], "site/news/": ["today", "old"], "site/faq/": ["how"]}
 numbers = count(1)
 
 
@@ -26,8 +26,8 @@ class Browser(Worker[str, int]):
 
     async def run(self, data: str, /) -> int:
         """Read a page and all below it, and return how many those are."""
-        await asyncio.sleep(1)
-        print(f"{asyncio.get_running_loop().time():2.0f} s: {data} read by {self.name}")
+        await asyncio.sleep(len(data) / 10)
+        print(f"{asyncio.get_running_loop().time():.1f} s: {data} read by {self.name}")
         group = current_group()
         below = [group.submit(data + link) for link in LINKS.get(data, [])]
         async with group.lend():  # from here on others may use this browser

@@ -94,9 +94,9 @@ class Dispatch(Books):
                     for task in list(lane):
                         self._be_patient(task, refusal, now)
         self._plan(now)
-        self._break_deadlocks(now)
+        self.break_deadlocks(now)
 
-    def _break_deadlocks(self, now: float) -> None:
+    def break_deadlocks(self, now: float) -> None:
         """Tell attempts that they wait in vain, the youngest wait first, until none does."""
         if not self.waits or self.ending:
             return
@@ -261,7 +261,7 @@ class Dispatch(Books):
             if refusal is not None:
                 self._be_patient(task, refusal, now)
         if task.tried_mask:
-            self._break_deadlocks(now)  # by what it excludes
+            self.break_deadlocks(now)  # by what it excludes
 
     def _line(self, task: Task) -> deque[Task] | None:
         """Where a task has only to queue up behind others; None if there is more to it."""
@@ -318,7 +318,7 @@ class Dispatch(Books):
         """Allow more or fewer attempts at once, from the next start on."""
         self.concurrency = limit
         self._plan(now)
-        self._break_deadlocks(now)
+        self.break_deadlocks(now)
 
     # -- looking ahead ---------------------------------------------------------------------------
 

@@ -87,7 +87,7 @@ class Ledger(Outcomes):
         """An attempt waits for a task of this pool. It is told if that is in vain."""
         self.waits.add(wait)
         if self.waits.may_be_vain(wait, self):
-            self._break_deadlocks(now)
+            self.break_deadlocks(now)
 
     # -- closing ---------------------------------------------------------------------------------
 

@@ -11,10 +11,12 @@ import time
 from asyncio import _get_running_loop  # pyright: ignore[reportPrivateUsage]
 from collections import deque
 from contextvars import Context
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 from ._attempt import Attempt
+from ._awaiting import is_awaited_by
 from ._books import Effect
 from ._context import current
 from ._dead import DeadTask, DeadTasks
@@ -49,6 +51,10 @@ logger = logging.getLogger("retrypool_async")
 ATTEMPTS_PER_TURN, LEAST_SLICE = 512, 4
 
 
+#: Seconds between looks for attempts that await code of their own which waits in vain.
+FIRST_LOOK, LAST_LOOK = 0.1, 60.0
+
+
 class Pulse:
     """Reads the clock, steps the ledger when something falls due, and empties its outbox."""
 
@@ -80,6 +86,8 @@ class Pulse:
         self.loop: asyncio.AbstractEventLoop = None  # type: ignore[assignment]
         self._time: Callable[[], float] = None  # type: ignore[assignment]
         self._timer: asyncio.TimerHandle | None = None
+        #: Until the next look for waits that hold up attempts indirectly.
+        self._look_out: asyncio.Handle | None = None
         #: What the timer runs in: it must not keep the request alive that happened to arm it.
         self._no_context = Context()
         self._armed_at = inf
@@ -345,14 +353,34 @@ class Pulse:
         task = current.get()
         if task is None or task.engine is not self or task.state is not TaskState.RUNNING:
             return None
-        wait = Wait(task, target, bell)
+        here, attempt = asyncio.current_task(), task.holder.runner.attempt
+        holds = None
+        if here is not None and here is not attempt:
+            holds = partial(is_awaited_by, here, attempt)
+        wait = Wait(task, target, bell, holds)
         self.ledger.begin_wait(wait, self.now())
         if self.ledger.outbox:
             self.carry_out()
+        if holds is not None and self._look_out is None:
+            self._look_out = self.loop.call_soon(self._look, 0.0, context=self._no_context)
         return wait
 
     def end_wait(self, wait: Wait) -> None:
-        self.ledger.waits.discard(wait)
+        waits = self.ledger.waits
+        waits.discard(wait)
+        if not waits.indirect and self._look_out is not None:
+            self._look_out.cancel()
+            self._look_out = None
+
+    def _look(self, pause: float) -> None:
+        """Look whether an attempt has come to await code of its own that waits in vain.
+
+        Nothing tells of that, so it is looked for, ever more rarely, while there is such code.
+        """
+        pause = min(max(2 * pause, FIRST_LOOK), LAST_LOOK)
+        self._look_out = self.loop.call_later(pause, self._look, pause, context=self._no_context)
+        self.ledger.break_deadlocks(self.now())
+        self.carry_out()
 
     def _check_conditions(self) -> None:
         for condition, future in self._conditions:

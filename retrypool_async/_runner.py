@@ -84,6 +84,11 @@ class Runner:
         self.life = self._live()
         self._drive_life = self._sheltered()
 
+    @property
+    def attempt(self) -> asyncio.Task[None] | None:
+        """The asyncio task that runs all of the worker's code."""
+        return self._task
+
     # -- from outside --------------------------------------------------------------------------
 
     def deliver(self, item: Task | Order) -> None:

@@ -18,7 +18,7 @@ from ._task import Task
 
 if TYPE_CHECKING:
     from asyncio import Future
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from typing import Any
 
     from ._ready import ReadyQueue
@@ -49,22 +49,32 @@ class Wait:
         run: Which of its runs: a later one has nothing to do with it.
         target: What it waits for.
         bell: What its code awaits; rung with a `Chain` if the wait is in vain.
+        holds: Tells whether it holds up the attempt; None when the attempt itself does the waiting,
+            and not code that it has started.
     """
 
-    __slots__ = ("bell", "run", "serial", "target", "task")
+    __slots__ = ("bell", "holds", "run", "serial", "target", "task")
 
-    def __init__(self, task: Task, target: Target, bell: Future[Any]) -> None:
+    def __init__(
+        self,
+        task: Task,
+        target: Target,
+        bell: Future[Any],
+        holds: Callable[[], bool] | None = None,
+    ) -> None:
         self.task = task
         self.run = task.run_count
         self.target = target
         self.bell = bell
+        self.holds = holds
         self.serial = 0
 
     @property
     def counts(self) -> bool:
-        """False once it is over, or its attempt is, though code that this started may wait on."""
+        """False once it is over, or its attempt is, and while it does not hold that up."""
         task = self.task
-        return task.state is RUNNING and task.run_count == self.run and not self.bell.done()
+        in_progress = task.state is RUNNING and task.run_count == self.run and not self.bell.done()
+        return in_progress and (self.holds is None or self.holds())
 
 
 class Books(Protocol):
@@ -83,6 +93,8 @@ class Waits:
     def __init__(self) -> None:
         self._by_task: dict[Task, dict[Wait, None]] = {}
         self._serial = 0
+        #: Those that may come to hold up their attempts without anybody being told.
+        self.indirect: set[Wait] = set()
 
     def __bool__(self) -> bool:
         return bool(self._by_task)
@@ -91,9 +103,12 @@ class Waits:
         self._serial += 1
         wait.serial = self._serial
         self._by_task.setdefault(wait.task, {})[wait] = None
+        if wait.holds is not None:
+            self.indirect.add(wait)
 
     def discard(self, wait: Wait) -> None:
         """End a wait. One that was found to be in vain has been taken out already."""
+        self.indirect.discard(wait)
         waits = self._by_task.get(wait.task)
         if waits is not None:
             waits.pop(wait, None)

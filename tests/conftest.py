@@ -1,6 +1,7 @@
 """Async tests run in virtual time, within a limit of real time, and leave nothing behind."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 
@@ -8,6 +9,13 @@ import pytest
 import pytest_asyncio
 
 from retrypool_async.testing import VirtualLoop, no_leaks
+
+
+def pytest_configure() -> None:
+    # A shell that runs the tests in the background has them ignore SIGINT, and then the programs
+    # that they start and interrupt would ignore it too.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_asyncio_loop_factories(

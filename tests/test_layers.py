@@ -14,7 +14,7 @@ PACKAGE = Path(retrypool_async.__file__).parent
 #: From the ground up. The root package gathers the public names above all of them.
 LEVELS: tuple[frozenset[str], ...] = (
     # words
-    frozenset({"_states", "_errors", "_time"}),
+    frozenset({"_awaiting", "_states", "_errors", "_time"}),
     # records
     frozenset({"_attempt", "_verdict", "_ruling", "_settings", "_moves", "_agenda", "_heads"}),
     frozenset({"_past"}),

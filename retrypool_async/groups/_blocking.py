@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 from ._grouped import GroupedPool
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from retrypool_async import Pool, Worker
 
     from ._group_state import GroupMoved
@@ -38,6 +40,8 @@ class BlockingPool(GroupedPool[T, R]):
             free, up to so many.
         on_group: A plain function that is called with `GroupMoved` when a group is created, gets
             its workers, and has ended. What it raises is logged.
+        shutdown_timeout: Seconds that leaving the block normally may wait for groups, before it
+            cancels them.
 
     Raises:
         TypeError, ValueError: an argument is wrong.
@@ -51,6 +55,7 @@ class BlockingPool(GroupedPool[T, R]):
         max_groups: int | None = 1,
         max_workers: int | None = None,
         on_group: Callable[[GroupMoved], object] | None = None,
+        shutdown_timeout: float | timedelta | None = 60.0,
     ) -> None:
         super().__init__(
             pool,
@@ -60,4 +65,5 @@ class BlockingPool(GroupedPool[T, R]):
             must_succeed=True,
             ends_by_itself=True,
             on_group=on_group,
+            shutdown_timeout=shutdown_timeout,
         )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
+from ._checks import flag
 from ._errors import GroupEnded
 from ._group import Group
 from ._grouped import GroupedPool
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from retrypool_async import Pool, Worker
 
     from ._group_state import GroupMoved
@@ -40,6 +43,8 @@ class GroupPool(GroupedPool[T, R]):
             lets it go on; each handle has the error of its task.
         on_group: A plain function that is called with `GroupMoved` when a group is created, gets
             its workers, and has ended. What it raises is logged.
+        shutdown_timeout: Seconds that leaving the block normally may wait for groups, before it
+            cancels them.
 
     Raises:
         TypeError, ValueError: an argument is wrong.
@@ -54,18 +59,17 @@ class GroupPool(GroupedPool[T, R]):
         max_workers: int | None = 1,
         must_succeed: bool = False,
         on_group: Callable[[GroupMoved], object] | None = None,
+        shutdown_timeout: float | timedelta | None = 60.0,
     ) -> None:
-        if not isinstance(cast("object", must_succeed), bool):
-            kind = type(must_succeed).__name__
-            raise TypeError(f"must_succeed must be True or False, got {kind}")
         super().__init__(
             pool,
             factory,
             max_groups=max_groups,
             max_workers=max_workers,
-            must_succeed=must_succeed,
+            must_succeed=flag("must_succeed", must_succeed),
             ends_by_itself=False,
             on_group=on_group,
+            shutdown_timeout=shutdown_timeout,
         )
 
     def _refuse_id(self, id: Hashable) -> None:

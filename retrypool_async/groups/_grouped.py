@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Hashable
+from contextlib import suppress
 from contextvars import copy_context
 from typing import TYPE_CHECKING, TypeVar
 
@@ -138,7 +140,9 @@ class GroupedPool(Rota[T, R]):
             if error is None:
                 for group in self.groups:
                     group.end()
-                await self.join()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._shutdown_timeout):
+                        await self.join()
         finally:
             for group in self.groups:
                 group.cancel()

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Hashable
 from contextvars import copy_context
+from datetime import timedelta
 from typing import Any, Generic, TypeVar, cast
 
 from retrypool_async import Pool, Worker
 
 from ._callbacks import check_callback, tell
+from ._checks import optional_seconds
 from ._crew import Crew
 from ._group import Group, calling_group
 from ._group_books import GroupBooks
@@ -35,6 +37,7 @@ class Rota(Generic[T, R]):
         must_succeed: bool,
         ends_by_itself: bool,
         on_group: Callable[[GroupMoved], object] | None,
+        shutdown_timeout: float | timedelta | None,
     ) -> None:
         if not isinstance(cast("Any", pool), Pool):
             raise TypeError(f"pool must be a Pool, got {type(pool).__name__}")
@@ -52,6 +55,7 @@ class Rota(Generic[T, R]):
         #: True when a group ends with its last task, False when it must be ended.
         self.ends_by_itself = ends_by_itself
         self._on_group = on_group
+        self._shutdown_timeout = optional_seconds("shutdown_timeout", shutdown_timeout)
         self._context = copy_context()
         self._open = False
         self._groups: dict[Hashable, Group[T, R]] = {}

@@ -763,6 +763,7 @@ def test_a_lent_worker_is_never_used_by_two(
         ({"pool": Desk}, "pool"),
         ({"on_group": nap}, "on_group"),
         ({"on_group": 1}, "on_group"),
+        ({"shutdown_timeout": -1}, "shutdown_timeout"),
     ],
 )
 def test_wrong_options_are_refused(options: dict[str, Any], named: str) -> None:

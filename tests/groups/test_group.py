@@ -119,6 +119,14 @@ async def test_groups_are_waited_for_one_by_one_or_all_together() -> None:
             groups.group(4)
 
 
+async def test_leaving_the_block_is_bounded() -> None:
+    """A task that hangs does not keep the block from ending: its group is cancelled."""
+    async with grouped(shutdown_timeout=5) as groups:
+        hangs = groups.submit("a", lambda: nap(1000))
+        group = groups.group("a")
+    assert (now(), group.state, hangs.cancelled()) == (5, GroupState.CANCELLED, True)
+
+
 async def test_leaving_the_block_ends_all_groups_and_waits_for_them() -> None:
     """Leaving it by an error cancels them."""
     async with grouped() as groups:

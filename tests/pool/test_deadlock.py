@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -572,3 +573,98 @@ def test_random_trees_end_or_are_told(
                     assert await root == size(tree)
 
     run_virtual(main, seed=seed)
+
+
+# -- code that an attempt has started --------------------------------------------------------------
+
+
+async def by_gather(wait: Callable[[], Any]) -> None:
+    await asyncio.gather(wait(), nap(0))
+
+
+async def by_wait(wait: Callable[[], Any]) -> None:
+    done, _ = await asyncio.wait([asyncio.create_task(wait())])
+    done.pop().result()
+
+
+async def by_task(wait: Callable[[], Any]) -> None:
+    await asyncio.create_task(wait())
+
+
+async def by_shield(wait: Callable[[], Any]) -> None:
+    await asyncio.shield(wait())
+
+
+async def by_task_group(wait: Callable[[], Any]) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(wait())
+
+
+async def by_anyio(wait: Callable[[], Any]) -> None:
+    async with anyio.create_task_group() as group:
+        group.start_soon(wait)
+
+
+async def by_detours(wait: Callable[[], Any]) -> None:
+    await asyncio.gather(by_task_group(lambda: by_task(lambda: by_anyio(wait))))
+
+
+WAYS = [by_gather, by_wait, by_task, by_shield, by_task_group, by_anyio, by_detours]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_an_attempt_that_awaits_its_own_code_waits_for_what_that_waits_for(
+    way: Callable[[Callable[[], Any]], Awaitable[None]],
+) -> None:
+    """In whatever way it awaits it."""
+    told: list[float] = []
+    async with Pool(staff("a"), retry=ONE, debug=True) as pool:
+
+        async def child() -> None:
+            try:
+                await pool.submit(nap)
+            except DeadlockDetected:
+                told.append(now())
+
+        await pool.submit(lambda: way(child))
+    assert told == [0]
+
+
+async def test_an_attempt_that_comes_to_await_its_own_code_late_is_told_soon() -> None:
+    """Nothing tells that the wait has begun, so it is looked for."""
+    told: list[float] = []
+    async with Pool(staff("a"), retry=ONE, debug=True) as pool:
+
+        async def child() -> None:
+            try:
+                await pool.submit(nap)
+            except DeadlockDetected:
+                told.append(now())
+
+        async def parent() -> None:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(child())
+                await asyncio.sleep(1)  # in the group, but not waiting for it yet
+
+        await pool.submit(parent)
+    assert len(told) == 1
+    assert 1 <= told[0] <= 2
+
+
+async def test_code_that_outlives_its_attempt_holds_nobody_up() -> None:
+    """The attempt ends without it, and then its wait does."""
+    heard: list[float] = []
+    async with Pool(staff("a"), retry=ONE, debug=True) as pool:
+        tasks: list[asyncio.Task[None]] = []
+
+        async def child() -> None:
+            heard.append(await pool.submit(nap))
+
+        async def parent() -> None:
+            tasks.append(asyncio.create_task(child()))
+            await asyncio.sleep(3)
+
+        await pool.submit(parent)
+        assert now() == 3
+        await tasks[0]
+    assert heard == [4]
