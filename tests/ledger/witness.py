@@ -72,7 +72,8 @@ class Usage:
         """Seconds until `cost` has room."""
         waits = [0.0]
         for name, amount in cost:
-            limit = self.limits.get(name)
+            # Nothing fits even where a limit that was lowered is exceeded.
+            limit = self.limits.get(name) if amount else None
             if limit is None:
                 continue
             if isinstance(limit, Window):
@@ -86,7 +87,7 @@ class Usage:
     def allows(self, cost: Cost, now: float) -> bool:
         """True when `cost` may start now; a bucket is given the benefit of the doubt."""
         for name, amount in cost:
-            limit = self.limits.get(name)
+            limit = self.limits.get(name) if amount else None
             if isinstance(limit, Window):
                 if self._window_wait(name, limit, amount, now) > 0.0:
                     return False
