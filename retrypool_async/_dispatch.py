@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._agenda import Due
 from ._books import BUSY, IDLE, PROMISED, QUEUED, RESERVED, Books, Effect, is_usual, route_key
+from ._errors import CostTooLarge
 from ._ready import ANY_WORKER, Route, RouteKey
 from ._roster import WorkerRecord
 from ._router import Search
@@ -88,9 +89,9 @@ class Dispatch(Books):
                 refusal = self._refusal(route.key, lane.cost)
                 if refusal is None:
                     lane.refused_since = None
-                else:
-                    if lane.refused_since is None:
-                        lane.refused_since = now
+                elif lane.refused_since is None or isinstance(refusal, CostTooLarge):
+                    # Else those that are still here have been told, and are patient.
+                    lane.refused_since = now
                     for task in list(lane):
                         self._be_patient(task, refusal, now)
         self._plan(now)
