@@ -111,13 +111,16 @@ class Books:
             return None
         return refusal
 
-    def may_come(self, key: RouteKey, cost: Cost) -> bool:
-        """True when the factory may be expected to make a worker for such a task."""
+    def may_come(self, key: RouteKey, cost: Cost, staying: int = 0) -> bool:
+        """True when the factory may be expected to make a worker for such a task.
+
+        `staying` of the workers on their way out will never have left.
+        """
         elastic = self.elastic
         return (
             elastic is not None
             and key.worker is None
-            and elastic.may_come(self.roster, key.require, cost)
+            and elastic.may_come(self.roster, key.require, cost, staying)
         )
 
     def _refusal_of_those_present(self, key: RouteKey, cost: Cost) -> RetryPoolError | None:

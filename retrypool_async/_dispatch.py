@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._agenda import Due
 from ._books import BUSY, IDLE, PROMISED, QUEUED, RESERVED, Books, Effect, is_usual, route_key
+from ._errors import CostTooLarge
 from ._ready import ANY_WORKER, Route, RouteKey
 from ._roster import WorkerRecord
 from ._router import Search
@@ -15,7 +16,7 @@ from ._task import ONE_REQUEST, Task
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from ._task import Cost
 
@@ -44,9 +45,7 @@ class Dispatch(Books):
         route.blocked.clear()
         route.mask = self.roster.eligible(key.require, key.worker) & ~key.tried
 
-    def _has_untried(
-        self, key: RouteKey, cost: Cost, stalled: frozenset[Task] = frozenset()
-    ) -> bool:
+    def _has_untried(self, key: RouteKey, cost: Cost, stalled: Collection[Task] = ()) -> bool:
         """True when a worker that has not been tried can be expected to take such a task.
 
         Judged against the workers present now, at every change of them: when all that will come
@@ -64,7 +63,7 @@ class Dispatch(Books):
                 return True
         return False
 
-    def _begin_new_rounds(self, stalled: frozenset[Task] = frozenset()) -> None:
+    def _begin_new_rounds(self, stalled: Collection[Task] = ()) -> None:
         """Forget the tried workers of tasks that nobody else can be expected to take."""
         for key, route in list(self.ready.routes.items()):
             for cost, lane in list(route.lanes.items()) if key.tried else ():
@@ -88,9 +87,9 @@ class Dispatch(Books):
                 refusal = self._refusal(route.key, lane.cost)
                 if refusal is None:
                     lane.refused_since = None
-                else:
-                    if lane.refused_since is None:
-                        lane.refused_since = now
+                elif lane.refused_since is None or isinstance(refusal, CostTooLarge):
+                    # Else those that are still here have been told, and are patient.
+                    lane.refused_since = now
                     for task in list(lane):
                         self._be_patient(task, refusal, now)
         self._plan(now)
@@ -105,10 +104,10 @@ class Dispatch(Books):
             self._begin_new_rounds(stalled)
             self._plan(now)
         while stalled := self.waits.stalled(self):
-            wait = self.waits.youngest_vain(stalled, self)
-            chain = self.waits.chain(wait, stalled, self)
-            self.waits.discard(wait)
-            self.outbox.append((Effect.DEADLOCK, wait, chain))
+            for wait in self.waits.youngest_vain(stalled, self):
+                chain = self.waits.chain(wait, stalled, self)
+                self.waits.discard(wait)
+                self.outbox.append((Effect.DEADLOCK, wait, chain))
 
     def _gated(self) -> bool:
         """True when no task may start, whoever is free."""

@@ -84,11 +84,11 @@ class Elastic:
 
     # -- what may be expected --------------------------------------------------------------------
 
-    def may_come(self, roster: Roster, require: frozenset[str], cost: Cost) -> bool:
+    def may_come(self, roster: Roster, require: frozenset[str], cost: Cost, staying: int) -> bool:
         """True when a worker that is not there yet may be expected to take such a task."""
         staff = roster.headcount()
-        # Those on their way out, and those that are stuck, will have left some day.
-        room = self.sizes.max_workers - staff.staying
+        # Those on their way out, and those that are stuck, will have left some day, but for some.
+        room = self.sizes.max_workers - staff.staying - staying
         return (room > 0 or staff.unmade > 0) and self._could_take(require, cost)
 
     def _could_take(self, require: frozenset[str], cost: Cost) -> bool:

@@ -72,7 +72,7 @@ class Hiring(Staff):
         record.join_cooling()
         elastic.learn(record.tags, record.quotas)
         self._flag(record)
-        self.roster.changed()
+        self.roster.changed(record)
         self._rejudge(now)
 
     def opened(self, record: WorkerRecord, error: BaseException | None, now: float) -> None:
@@ -109,11 +109,11 @@ class Hiring(Staff):
         if not self.ending:
             self.elastic.failed(error, now)
         record.retired = True
-        self.roster.changed()
+        self.roster.changed(record)
 
     def _retire(self, record: WorkerRecord, now: float) -> None:
         """Let a worker go, as soon as it has nothing in progress. Its operator's wish stands."""
         record.retired = True
-        self.roster.changed()
+        self.roster.changed(record)
         self._interfere(record, "retired", now)
         self._rejudge(now)

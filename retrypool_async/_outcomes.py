@@ -174,7 +174,7 @@ class Outcomes(Intake):
 
         if ruling.worker == "retire":
             record.retired = True
-            self.roster.changed()
+            self.roster.changed(record)
             record.error = error
         elif ruling.worker == "rebuild":
             record.needs_rebuild = True

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
+GIVEN_TWICE = "one worker object was given twice; each must be exclusive"
+
 
 class PoolBase(Generic[T, R]):
     """The part of `Pool` that is made of its options, and that tasks and workers come in by."""
@@ -213,7 +215,7 @@ class PoolBase(Generic[T, R]):
 
     def _take_in(self, worker: Worker[T, R]) -> WorkerRecord:
         assert self._supervisor is not None
-        traits = Traits(worker)
+        traits = self._check_newcomer(worker)
         roster = self._engine.ledger.roster
         number_ = roster.next_id
         roster.next_id += 1
@@ -230,17 +232,22 @@ class PoolBase(Generic[T, R]):
         assert self._factory is not None
         made: Any = self._factory()
         worker = await made if inspect.isawaitable(made) else made
-        self._check_workers([*self._present(worker), worker])
+        traits = self._check_newcomer(worker)
         self._dimensions = None
-        self._engine.equip(record, worker, Traits(worker))
+        self._engine.equip(record, worker, traits)
 
-    def _present(self, newcomer: object) -> list[Worker[T, R]]:
-        """The workers that `newcomer` must differ from: the name of one that goes is free."""
-        return [
-            record.worker
-            for record in self._engine.ledger.roster.workers.values()
-            if record.worker is not None and (not record.retired or record.worker is newcomer)
-        ]
+    def _check_newcomer(self, worker: Worker[T, R]) -> Traits:
+        """Refuse one that is here already, or whose name is: that of one that goes is free."""
+        traits = Traits(worker)
+        for record in self._engine.ledger.roster.workers.values():
+            present = record.worker
+            if present is worker:
+                raise ValueError(GIVEN_TWICE)
+            if traits.name is None or present is None or record.retired:
+                continue
+            if present.name == traits.name:
+                raise ValueError(f"two workers are named {traits.name!r}")
+        return traits
 
     def _find(self, ref: object) -> WorkerRecord:
         record = self._engine.ledger.roster.find(ref)
@@ -263,7 +270,7 @@ class PoolBase(Generic[T, R]):
         for worker in workers:
             traits = Traits(worker)
             if id(worker) in seen:
-                raise ValueError("one worker object was given twice; each must be exclusive")
+                raise ValueError(GIVEN_TWICE)
             seen.add(id(worker))
             if traits.name is not None:
                 if traits.name in names:

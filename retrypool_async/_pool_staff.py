@@ -44,7 +44,6 @@ class PoolStaff(PoolLife[T, R]):
         if not self._engine.open:
             self._refuse()
         flag("wait", wait)
-        self._check_workers([*self._present(worker), worker])
         record = self._take_in(worker)
         if wait:
             try:

@@ -71,6 +71,7 @@ class WorkerRecord:
         "id",
         "idle_since",
         "limit_at",
+        "listed",
         "losses",
         "made",
         "max_age",
@@ -115,6 +116,8 @@ class WorkerRecord:
         self.made = False
         self.runner: Any = None
         self.tags: frozenset[str] = frozenset()
+        #: Those of its tags that the roster lists it under.
+        self.listed: frozenset[str] = frozenset()
         self.weight = 1.0
         self.tier = 0
         self.max_tasks: int | None = None
@@ -242,24 +245,36 @@ class Roster:
         self.idle: OrderedDict[int, WorkerRecord] = OrderedDict()
         self.free = 0
         self.next_id = 0
-        #: Bitmasks by (tags, pinned id); forgotten whenever the membership changes.
-        self._eligible: dict[tuple[frozenset[str], int | None], int] = {}
-        #: The smallest capacity of any worker per dimension, by the same key.
+        #: Who may take tasks at all, and who of them by each tag, as bitmasks.
+        self._alive = 0
+        self._tagged: dict[str, int] = {}
+        #: The smallest capacity of any worker per dimension, by (tags, pinned id).
         self._floors: dict[tuple[frozenset[str], int | None], dict[str, float]] = {}
         #: Counted when asked for; forgotten whenever a worker comes, goes or changes.
         self._headcount: Headcount | None = None
 
     def add(self, record: WorkerRecord) -> None:
         self.workers[record.id] = record
-        self.changed()
+        self.changed(record)
 
     def drop(self, record: WorkerRecord) -> None:
         del self.workers[record.id]
-        self.changed()
+        self.changed(record)
 
-    def changed(self) -> None:
-        """Forget what was derived from the membership or from quotas."""
-        self._eligible.clear()
+    def changed(self, record: WorkerRecord) -> None:
+        """Note that a worker has come or gone, or that its tags or quotas are others."""
+        bit = record.bit
+        for tag in record.listed:
+            self._tagged[tag] ^= bit
+            if not self._tagged[tag]:
+                del self._tagged[tag]
+        self._alive &= ~bit
+        record.listed = frozenset()
+        if record.alive:
+            self._alive |= bit
+            record.listed = record.tags
+            for tag in record.listed:
+                self._tagged[tag] = self._tagged.get(tag, 0) | bit
         self._floors.clear()
         self._headcount = None
 
@@ -311,14 +326,9 @@ class Roster:
 
     def eligible(self, require: frozenset[str], pinned: int | None) -> int:
         """The workers present that carry the tags and are the pinned one, as a bitmask."""
-        key = (require, pinned)
-        mask = self._eligible.get(key)
-        if mask is None:
-            mask = 0
-            for record in self.workers.values():
-                if record.alive and require <= record.tags and pinned in (None, record.id):
-                    mask |= record.bit
-            self._eligible[key] = mask
+        mask = self._alive if pinned is None else self._alive & 1 << pinned
+        for tag in require:
+            mask &= self._tagged.get(tag, 0)
         return mask
 
     def routable(self, mask: int) -> int:

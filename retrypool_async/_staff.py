@@ -271,7 +271,7 @@ class Staff(Dispatch):
                 new.carry_over(old, now)
         for other in concerned:
             other.quotas = own + common
-        self.roster.changed()
+        self.roster.changed(record)
         for other in recalled:
             self._attend(other, now)
         self._rejudge(now)
@@ -279,7 +279,7 @@ class Staff(Dispatch):
     def set_tags(self, record: WorkerRecord, tags: frozenset[str], now: float) -> None:
         """Change what a worker may run. What runs goes on; what is only promised may go back."""
         record.tags = tags
-        self.roster.changed()
+        self.roster.changed(record)
         task = record.task
         recalled = record.state is PROMISED and task and not task.options.require <= tags
         if recalled:
@@ -301,7 +301,7 @@ class Staff(Dispatch):
         """Close a worker once its attempt has ended; with `force`, stop that attempt now."""
         record.wish = WorkerWish.REMOVE
         record.retired = True
-        self.roster.changed()
+        self.roster.changed(record)
         self._interfere(record, "worker removed", now)
         if record.state is WorkerState.STARTING:
             self.outbox.append((Effect.INTERRUPT, record, None))

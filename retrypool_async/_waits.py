@@ -84,7 +84,7 @@ class Books(Protocol):
     ready: ReadyQueue
     concurrency: int | None
 
-    def may_come(self, key: RouteKey, cost: Cost) -> bool: ...
+    def may_come(self, key: RouteKey, cost: Cost, staying: int = 0) -> bool: ...
 
 
 class Waits:
@@ -95,6 +95,8 @@ class Waits:
         self._serial = 0
         #: Those that may come to hold up their attempts without anybody being told.
         self.indirect: set[Wait] = set()
+        #: Who was free for the last: mostly for the next as well, as one that waits is not.
+        self._free_for_last: WorkerRecord | None = None
 
     def __bool__(self) -> bool:
         return bool(self._by_task)
@@ -118,28 +120,37 @@ class Waits:
     def may_be_vain(self, wait: Wait, books: Books) -> bool:
         """Whether a wait would be vain if all others were: a quick look that is nearly always
         enough, for mostly some worker that may run the task holds nobody who waits."""
-        return Outlook(books, self._by_task.keys()).vain(wait)
+        outlook = Outlook(books, self._by_task.keys(), self._free_for_last)
+        vain = outlook.vain(wait)
+        self._free_for_last = outlook.found
+        return vain
 
-    def stalled(self, books: Books) -> frozenset[Task]:
-        """The tasks whose attempts wait in vain. Usually none."""
+    def stalled(self, books: Books) -> dict[Task, None]:
+        """The tasks whose attempts wait in vain, the youngest first. Usually none."""
+        # An attempt that waits for one that began to wait later is struck out right after that.
         stalled = {
-            task for task, waits in self._by_task.items() if any(wait.counts for wait in waits)
+            task: None
+            for task, waits in reversed(self._by_task.items())
+            if any(wait.counts for wait in waits)
         }
-        while stalled:
+        found = True
+        while stalled and found:
+            found = False
             outlook = Outlook(books, stalled)
-            moving = {task for task in stalled if not any(self._vain(task, outlook))}
-            if not moving:
-                break
-            stalled -= moving
-        return frozenset(stalled)
+            for task in list(stalled):
+                if not any(self._vain(task, outlook)):
+                    del stalled[task]
+                    found = True
+        return stalled
 
-    def youngest_vain(self, stalled: frozenset[Task], books: Books) -> Wait:
-        """Of the vain waits of stalled tasks, the one that began last."""
+    def youngest_vain(self, stalled: Collection[Task], books: Books) -> list[Wait]:
+        """The vain waits of the attempt that has the one that began last; that one first."""
         outlook = Outlook(books, stalled)
-        vain = (wait for task in stalled for wait in self._vain(task, outlook))
-        return max(vain, key=lambda wait: wait.serial)
+        vain = [[*self._vain(task, outlook)] for task in stalled]
+        youngest = max(vain, key=lambda waits: max(wait.serial for wait in waits))
+        return sorted(youngest, key=lambda wait: -wait.serial)
 
-    def chain(self, wait: Wait, stalled: frozenset[Task], books: Books) -> Chain:
+    def chain(self, wait: Wait, stalled: Collection[Task], books: Books) -> Chain:
         """Who waits for whom behind the youngest vain wait, back to the oldest."""
         outlook = Outlook(books, stalled)
         found = {wait.task: wait}
@@ -158,11 +169,18 @@ class Waits:
 
 
 class Outlook:
-    """What can still start or end, supposing that certain attempts never do."""
+    """What can still start or end, supposing that certain attempts never do.
 
-    def __init__(self, books: Books, stalled: Collection[Task]) -> None:
+    Attributes:
+        found: The worker that was found last to come free; given, it is looked at first.
+    """
+
+    def __init__(
+        self, books: Books, stalled: Collection[Task], found: WorkerRecord | None = None
+    ) -> None:
         self._books = books
         self._stalled = stalled
+        self.found = found
         #: Answers, by what decides them: an attempt may wait for thousands of like tasks.
         self._known: dict[tuple[RouteKey, Cost], bool] = {}
 
@@ -201,13 +219,24 @@ class Outlook:
                 able = True
                 tried = key.tried & record.bit
                 if not tried and _comes_free(record) and record.task not in self._stalled:
+                    self.found = record
                     return True
-        # Where no worker is able, what becomes of the task is for others to say.
-        return not able or self._books.may_come(key, cost)
+        # A worker on its way out makes room for another, unless its attempt waits in vain.
+        leaving = (task.holder for task in self._stalled if task.holder.task is task)
+        staying = sum(record.retired and record.stop is None for record in leaving)
+        if self._books.may_come(key, cost, staying):
+            return True
+        # Where none is able nor may come, what becomes of the task is for others to say.
+        return not able and not (staying and self._books.may_come(key, cost))
 
     def _workers(self, key: RouteKey) -> Iterator[WorkerRecord]:
         roster = self._books.roster
-        return roster.of(roster.eligible(key.require, key.worker))
+        mask = roster.eligible(key.require, key.worker)
+        first = self.found
+        if first is not None and mask & first.bit:
+            yield first
+            mask ^= first.bit
+        yield from roster.of(mask)
 
     def blockers(self, target: Target) -> Iterator[Task]:
         """The stalled tasks that something waits for in vain."""

@@ -72,8 +72,9 @@ class Usage:
         """Seconds until `cost` has room."""
         waits = [0.0]
         for name, amount in cost:
-            limit = self.limits.get(name)
-            if limit is None or not amount:
+            # Nothing fits even where a limit that was lowered is exceeded.
+            limit = self.limits.get(name) if amount else None
+            if limit is None:
                 continue
             if isinstance(limit, Window):
                 waits.append(self._window_wait(name, limit, amount, now))

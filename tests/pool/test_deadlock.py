@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import anyio
@@ -22,6 +23,7 @@ from retrypool_async import (
     Window,
     WorkerStartFailed,
 )
+from retrypool_async._waits import Outlook, Wait
 from retrypool_async.testing import run_virtual, settle
 from tests.pool.probe import Probe, now
 
@@ -438,6 +440,25 @@ async def test_a_pool_that_may_still_grow_is_no_deadlock(links: int) -> None:
             assert len(raised.value.chain) == 3
 
 
+async def test_no_worker_can_replace_one_that_waits_to_be_removed() -> None:
+    """It leaves when its attempt has ended, which waits for its successor."""
+    factory = partial(Probe, does=lambda task: task())
+    async with Pool(factory=factory, max_workers=1, retry=ONE, debug=True) as pool:
+
+        async def parent() -> None:
+            await nap(2)
+            await pool.submit(nap)
+
+        task = pool.submit(parent)
+        await asyncio.sleep(1)
+        removal = asyncio.create_task(pool.remove(0))
+        with pytest.raises(DeadlockDetected):
+            await task
+        assert now() == 2
+        await removal
+        assert await pool.submit(nap) == 3
+
+
 async def test_a_factory_that_will_be_asked_again_is_hope() -> None:
     """It failed, and the next try is due in a second."""
     asked: list[float] = []
@@ -522,6 +543,63 @@ async def test_a_worker_whose_task_waits_for_the_caller_cannot_be_waited_for(cal
             await waiting
         assert raised.value.chain == ((1, "a", 2), (2, "b", 1))
         assert now() == 1
+
+
+async def test_all_waits_of_an_attempt_are_told_together() -> None:
+    """An attempt that waits for many has only then a chance to go on, and others to be spared."""
+    async with Pool(staff("a", "b", "c"), retry=ONE, debug=True) as pool:
+        pool.submit(lambda: nap(9), worker="c")
+        first = pool.submit(lambda: nap(), worker="c")
+
+        async def older() -> float:
+            return await first
+
+        async def younger() -> list[type[BaseException]]:
+            children = [pool.submit(nap, worker="b") for _ in range(3)]
+            await asyncio.sleep(1)
+            results = await asyncio.gather(*children, return_exceptions=True)
+            return [type(result) for result in results if isinstance(result, BaseException)]
+
+        waiting = pool.submit(older, worker="a")
+        assert await pool.submit(younger, worker="b") == [DeadlockDetected] * 3
+        assert now() == 1
+        assert await waiting == 10
+
+
+async def test_the_look_for_a_deadlock_is_as_long_as_the_chain(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A hundred links, each of which makes the pool grow, and many children of one parent."""
+    looks = 0
+    vain = Outlook.vain
+
+    def counted(self: Outlook, wait: Wait) -> bool:
+        nonlocal looks
+        looks += 1
+        return vain(self, wait)
+
+    monkeypatch.setattr(Outlook, "vain", counted)
+    factory = partial(Probe, does=lambda task: task())
+    async with Pool(factory=factory, max_workers=100, retry=ONE) as pool:
+
+        async def link(left: int) -> int:
+            return 1 + await pool.submit(lambda: link(left - 1)) if left > 1 else 1
+
+        assert await pool.submit(lambda: link(100)) == 100
+    assert looks < 5 * 100 * 100
+
+    looks = 0
+    async with Pool(staff("a", "b"), retry=ONE) as pool:
+
+        async def parent() -> list[Any]:
+            children = [pool.submit(nap) for _ in range(500)]
+            return await asyncio.gather(*children, return_exceptions=True)
+
+        task = pool.submit(parent, worker="a")
+        await asyncio.sleep(1.5)
+        pool.pause("b")
+        assert sum(isinstance(end, DeadlockDetected) for end in await task) == 498
+    assert looks < 10 * 500
 
 
 Tree = list["Tree"]
