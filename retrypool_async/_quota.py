@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from math import inf
 
-from ._limits import Limit, Meter, meter_of
+from ._meters import Limit, Meter, meter_of
 from ._task import ONE_REQUEST, Cost
 
 
@@ -24,8 +24,8 @@ class Quota:
     Args:
         requests_limits: Limits on the dimension "requests".
         dimensions: A limit, or a list of limits, per dimension. A limit is a `Window`, a
-            `Bucket`, an `aiolimiter.AsyncLimiter` (which is really debited), or an object with
-            the methods of `Limiter`.
+            `Bucket`, a `Daily`, an `aiolimiter.AsyncLimiter` (which is really debited), or an
+            object with the methods of `Limiter`.
 
     Raises:
         TypeError: something that is none of these.

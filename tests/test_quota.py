@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrypool_async import Bucket, Quota, Window
-from retrypool_async._limits import BucketMeter, WindowMeter
+from retrypool_async._meters import BucketMeter, WindowMeter
 from retrypool_async._task import ONE_REQUEST
 
 
