@@ -23,6 +23,8 @@ Limit = Window | Bucket | Daily | AsyncLimiter | Limiter
 
 #: A wall time this near to a reset counts as past it: a float holds it no better.
 WALL_TOLERANCE = 1e-6
+#: Low points of a bucket that are remembered; beyond, the oldest two become one.
+MOST_LOWS = 1000
 #: A clock that is put back by more was wrong about the day.
 LONGEST_DAY = 2 * 86_400.0
 
@@ -157,12 +159,16 @@ class BucketMeter:
     """An `AsyncLimiter` read and debited synchronously, with the time passed in.
 
     aiolimiter answers whether there is room, not when there will be, and cannot give anything
-    back; both are one line on its level. Its own queue is never used: it serves small amounts
-    before large ones. `tests/test_quota.py` pins the four private names to the installed version.
+    back. Its own queue is never used: it serves small amounts before large ones.
+    `tests/test_quota.py` pins the four private names to the installed version.
     """
 
     def __init__(self, limiter: AsyncLimiter) -> None:
         self._limiter = limiter
+        #: (time, level just before something was taken), as far as nothing lower came later. What
+        #: is taken out of the past shows in the level no more than its lowest point since: had
+        #: the bucket been emptier then, it would have run dry, and leaked less.
+        self._lows: deque[tuple[float, float]] = deque()
 
     @property
     def capacity(self) -> float:
@@ -192,11 +198,26 @@ class BucketMeter:
         limiter = self._limiter
         if limiter._last_check != now:
             self.used(now)
-        limiter._level += amount
+        level = limiter._level
+        lows = self._lows
+        while lows and lows[-1][1] >= level:
+            lows.pop()
+        lows.append((now, level))
+        if len(lows) > MOST_LOWS:
+            _, lowest = lows.popleft()
+            lows[0] = (lows[0][0], lowest)  # too low is on the safe side
+        limiter._level = level + amount
 
     def refund(self, amount: float, at: float) -> None:
-        # What has leaked since is given back too: never more than the bucket holds.
-        self._limiter._level = max(self._limiter._level - amount, 0.0)
+        limiter, lows, later = self._limiter, self._lows, deque[tuple[float, float]]()
+        while lows and lows[-1][0] > at:
+            time, low = lows.pop()
+            later.appendleft((time, max(low - amount, 0.0)))
+            amount = min(amount, low)
+        limiter._level -= min(amount, limiter._level)
+        while lows and later and lows[-1][1] >= later[0][1]:
+            lows.pop()
+        lows.extend(later)
 
     def left(self, now: float) -> float:
         return max(self._limiter.max_rate - self.used(now), 0.0)
@@ -205,6 +226,8 @@ class BucketMeter:
         """Take over the usage of the meter this one replaces, unless it is that of one limiter."""
         if not (isinstance(other, BucketMeter) and other._limiter is self._limiter):
             self.take(other.used(now), now)
+        if isinstance(other, BucketMeter):
+            self._lows = deque(other._lows)
 
 
 #: What a quota holds of each of its limits.

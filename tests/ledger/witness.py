@@ -31,16 +31,15 @@ class Usage:
         self.limits = limits
         self._entries: dict[int, tuple[float, Cost]] = {}
         self._serial = 0
-        #: Seconds that promises lasted. A bucket that takes one back cannot tell what has leaked
-        #: since, and gives that back too.
-        self.promised_for = 0.0
+        #: True once something was taken back after its time.
+        self.amended = False
         #: Until when the service refuses all that share it: who comes meanwhile cools too.
         self.cooling_until = 0.0
 
     @property
     def exact(self) -> bool:
-        """False when a bucket may be fuller than its meter says."""
-        return self.promised_for == 0.0 or not any(
+        """False when the meter of a bucket may take it for fuller than it is."""
+        return not self.amended or not any(
             isinstance(limit, Bucket) for limit in self.limits.values()
         )
 
@@ -53,7 +52,7 @@ class Usage:
     def drop(self, entry: int, now: float) -> None:
         """Count it no more."""
         at, _ = self._entries.pop(entry)
-        self.promised_for += now - at
+        self.amended = self.amended or now > at
 
     def inherit(self, old: Usage, now: float) -> None:
         """Go on from the usage of a quota with the same dimensions and periods."""
@@ -66,7 +65,7 @@ class Usage:
                 before = old.limits[name]
                 assert isinstance(before, Bucket)
                 self.note(((name, old._level(name, before, now)),), now)
-                self.promised_for = old.promised_for * max(before.limit / limit.limit, 1.0)
+                self.amended = old.amended
 
     def wait(self, cost: Cost, now: float) -> float:
         """Seconds until `cost` has room."""
@@ -84,16 +83,14 @@ class Usage:
         return max(waits)
 
     def allows(self, cost: Cost, now: float) -> bool:
-        """True when `cost` may start now; a bucket is given the benefit of the doubt."""
+        """True when `cost` may start now."""
         for name, amount in cost:
             limit = self.limits.get(name)
             if isinstance(limit, Window):
                 if self._window_wait(name, limit, amount, now) > 0.0:
                     return False
-            elif limit is not None:
-                doubt = self.promised_for * limit.limit / limit.per
-                if self._level(name, limit, now) + amount > limit.limit + doubt + EPSILON:
-                    return False
+            elif limit and self._level(name, limit, now) + amount > limit.limit + EPSILON:
+                return False
         return True
 
     def _of(self, name: str) -> Iterable[tuple[float, float]]:
