@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from math import inf, isfinite
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ._time import number
 
@@ -24,7 +24,7 @@ class GuardedLimiter:
 
     def __init__(self, dimension: str, limiter: Limiter) -> None:
         self._dimension = dimension
-        self._limiter = limiter
+        self._limiter: Any = limiter  # what it may have beyond the protocol is asked for
         self._logged: set[str] = set()
 
     @property
@@ -55,6 +55,19 @@ class GuardedLimiter:
         except BaseException:
             self._log("refund")
 
+    def settle(self, estimate: float, used: float, at: float, now: float) -> None:
+        """Tell a limiter that has a word for it; else refund or take the difference."""
+        if not hasattr(self._limiter, "settle"):
+            if used < estimate:
+                self.refund(estimate - used, at)
+            else:
+                self.take(used - estimate, now)
+            return
+        try:
+            self._limiter.settle(estimate, used, at, now)
+        except BaseException:
+            self._log("settle")
+
     def left(self, now: float) -> float:
         try:
             return number("left", self._limiter.left(now))
@@ -67,7 +80,7 @@ class GuardedLimiter:
         used = self.capacity - self.left(now)
         return max(used, 0.0) if isfinite(used) else 0.0
 
-    def carry_over(self, other: Meter, now: float) -> None:
+    def carry_over(self, other: Meter, now: float, on_top: bool) -> None:
         """Take over the usage of the meter this one replaces, unless it is that of one limiter."""
         if not (isinstance(other, GuardedLimiter) and other._limiter is self._limiter):
             self.take(other.used(now), now)

@@ -71,14 +71,28 @@ class WindowMeter:
         self._used += amount
 
     def refund(self, amount: float, at: float) -> None:
+        self._amend(-amount, at)
+
+    def settle(self, estimate: float, used: float, at: float, now: float) -> None:
+        """Count what was taken at `at` as if it had been `used` from the start."""
+        self._expire(now)
+        if at + self.per > now + TOLERANCE:
+            self._amend(used - estimate, at)
+
+    def _amend(self, change: float, at: float) -> None:
         log = self._log
-        for index in range(len(log) - 1, -1, -1):
-            taken_at, taken = log[index]
-            if taken_at <= at + TOLERANCE:
-                given_back = min(taken, amount)
-                log[index] = (taken_at, taken - given_back)
-                self._used -= given_back
-                return
+        index = len(log)
+        while index and log[index - 1][0] > at + TOLERANCE:
+            index -= 1
+        if index and log[index - 1][0] >= at - TOLERANCE:
+            taken_at, taken = log[index - 1]
+            change = max(change, -taken)
+            log[index - 1] = (taken_at, taken + change)
+        elif change > 0:
+            log.insert(index, (at, change))
+        else:
+            return
+        self._used += change
 
     def left(self, now: float) -> float:
         return max(self.capacity - self.used(now), 0.0)
@@ -88,13 +102,16 @@ class WindowMeter:
         self._expire(now)
         return self._used
 
-    def carry_over(self, other: Meter, now: float) -> None:
+    def carry_over(self, other: Meter, now: float, on_top: bool) -> None:
         """Take over the usage of the meter this one replaces, run by run if it kept a log."""
-        if isinstance(other, WindowMeter):
+        if not isinstance(other, WindowMeter):
+            self.take(other.used(now), now)
+        elif on_top:
+            self._log = deque(sorted([*self._log, *other._log]))
+            self._used += other._used
+        else:
             self._log = deque(other._log)
             self._used = other._used
-        else:
-            self.take(other.used(now), now)
 
 
 class DailyMeter:
@@ -139,6 +156,11 @@ class DailyMeter:
         if at >= self._since:
             self._used = max(self._used - amount, 0.0)
 
+    def settle(self, estimate: float, used: float, at: float, now: float) -> None:
+        """Count what was taken at `at` as if it had been `used` from the start."""
+        self._look(now)
+        self.refund(estimate - used, at)
+
     def left(self, now: float) -> float:
         return max(self.capacity - self.used(now), 0.0)
 
@@ -147,12 +169,12 @@ class DailyMeter:
         self._look(now)
         return self._used
 
-    def carry_over(self, other: Meter, now: float) -> None:
+    def carry_over(self, other: Meter, now: float, on_top: bool) -> None:
         """Take over the usage of the meter this one replaces."""
         self._look(now)
-        self._used = other.used(now)
+        self._used = other.used(now) + (self._used if on_top else 0.0)
         if isinstance(other, DailyMeter):
-            self._since = other._since
+            self._since = min(self._since, other._since) if on_top else other._since
 
 
 class BucketMeter:
@@ -219,10 +241,18 @@ class BucketMeter:
             lows.pop()
         lows.extend(later)
 
+    def settle(self, estimate: float, used: float, at: float, now: float) -> None:
+        """Count what was taken at `at` as if it had been `used` from the start."""
+        self.used(now)
+        if used < estimate:
+            self.refund(estimate - used, at)
+        else:
+            self._limiter._level += used - estimate
+
     def left(self, now: float) -> float:
         return max(self._limiter.max_rate - self.used(now), 0.0)
 
-    def carry_over(self, other: Meter, now: float) -> None:
+    def carry_over(self, other: Meter, now: float, on_top: bool) -> None:
         """Take over the usage of the meter this one replaces, unless it is that of one limiter."""
         if not (isinstance(other, BucketMeter) and other._limiter is self._limiter):
             self.take(other.used(now), now)

@@ -20,8 +20,8 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"_past"}),
     frozenset({"_task"}),
     # policies, then what users hold in their hands
-    frozenset({"_limits", "_retry", "_secrets", "_hooks", "_context"}),
-    frozenset({"_guard"}),
+    frozenset({"_limits", "_retry", "_secrets", "_hooks", "_reports"}),
+    frozenset({"_guard", "_context"}),
     frozenset({"_meters"}),
     frozenset({"_quota"}),
     frozenset({"_handle", "_map", "_dead", "_snapshot", "_threads", "_worker"}),

@@ -54,24 +54,31 @@ class Usage:
         at, _ = self._entries.pop(entry)
         self.amended = self.amended or now > at
 
-    def inherit(self, old: Usage, now: float) -> None:
-        """Go on from the usage of a quota with the same dimensions and periods."""
+    def amend(self, entry: int, used: Mapping[str, float]) -> None:
+        """Count it as if this had been used from the start."""
+        at, cost = self._entries[entry]
+        self._entries[entry] = (at, tuple({**dict(cost), **used}.items()))
+        self.amended = True
+
+    def inherit(self, old: Usage, now: float) -> dict[int, int]:
+        """Go on from the usage of a quota with the same dimensions and periods.
+
+        Returns what became of its entries, where they can still be amended.
+        """
         self.cooling_until = old.cooling_until
-        for name, limit in self.limits.items():
-            if isinstance(limit, Window):
-                for at, amount in old._of(name):
-                    self.note(((name, amount),), at)
-            else:
-                before = old.limits[name]
-                assert isinstance(before, Bucket)
-                self.note(((name, old._level(name, before, now)),), now)
-                self.amended = old.amended
+        if not any(isinstance(limit, Bucket) for limit in self.limits.values()):
+            return {entry: self.note(cost, at) for entry, (at, cost) in old._entries.items()}
+        for name, before in old.limits.items():
+            assert isinstance(before, Bucket)
+            self.note(((name, old._level(name, before, now)),), now)
+        self.amended = True
+        return {}
 
     def wait(self, cost: Cost, now: float) -> float:
         """Seconds until `cost` has room."""
         waits = [0.0]
         for name, amount in cost:
-            limit = self.limits.get(name)
+            limit = self.limits.get(name) if amount else None  # nothing always has room
             if limit is None:
                 continue
             if isinstance(limit, Window):
@@ -85,7 +92,7 @@ class Usage:
     def allows(self, cost: Cost, now: float) -> bool:
         """True when `cost` may start now."""
         for name, amount in cost:
-            limit = self.limits.get(name)
+            limit = self.limits.get(name) if amount else None
             if isinstance(limit, Window):
                 if self._window_wait(name, limit, amount, now) > 0.0:
                     return False
@@ -143,6 +150,8 @@ class Post:
     #: The task it was promised, and where that was counted, and as which entry.
     promised: Task | None = None
     debits: list[tuple[Usage, int]] = field(default_factory=list[tuple[Usage, int]])
+    #: Where the attempt that runs on it was counted.
+    settled_by: list[tuple[Usage, int]] = field(default_factory=list[tuple[Usage, int]])
 
     def __repr__(self) -> str:
         return f"<{self.record.name} {self.record.state.name}>"

@@ -192,6 +192,8 @@ def inside() -> None:
     assert_type(context, TaskContext)
     assert_type(context.remaining(), float | None)
     assert_type(context.attempt, int)
+    context.settle(tokens=512, pages=None)
+    context.settle(tokens="512")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 def workers() -> None:
