@@ -29,7 +29,7 @@ from ._errors import (
 )
 from ._handle import TaskHandle
 from ._hooks import AttemptEnded, AttemptFailed, Hooks, Subscription
-from ._limits import Bucket, Limiter, Window
+from ._limits import Bucket, Daily, Limiter, Window
 from ._moves import Event, TaskMoved, WorkerMoved
 from ._options import SubmitOptions
 from ._past import Move, Times
@@ -63,6 +63,7 @@ __all__ = [
     "Candidate",
     "CloseReport",
     "CostTooLarge",
+    "Daily",
     "DeadTask",
     "DeadTasks",
     "DeadlockDetected",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from ._reports import settlement
+
 if TYPE_CHECKING:
     from ._task import Task
 
@@ -15,10 +17,11 @@ current: ContextVar[Task | None] = ContextVar("retrypool_async.current", default
 class TaskContext:
     """The attempt in progress, as its own code sees it."""
 
-    __slots__ = ("_attempt", "_task")
+    __slots__ = ("_attempt", "_run", "_task")
 
     def __init__(self, task: Task) -> None:
         self._task = task
+        self._run = task.run_count
         self._attempt = task.attempt_count + 1
 
     @property
@@ -39,6 +42,17 @@ class TaskContext:
     def remaining(self) -> float | None:
         """Seconds until this attempt is cut off, None when it has no limit."""
         return self._task.engine.remaining(self._task)  # type: ignore[no-any-return]
+
+    def settle(self, /, **used: float | None) -> None:
+        """Say how much of each dimension this attempt has really used: `settle(tokens=512)`.
+
+        It counts as if that had been its cost from the start: what was estimated too much is free
+        at once for tasks that wait, and what was used beyond the estimate is debited, be there
+        room for it or not. Of several calls the last one before the attempt ends holds, for each
+        dimension. Without a call, and for None, the estimate stands; so it does, with a warning
+        in the log, for anything that is not an amount. May be called from the attempt's thread.
+        """
+        self._task.engine.hear(self._task, self._run, settlement(used))
 
 
 def current_task() -> TaskContext:

@@ -223,7 +223,7 @@ class Dispatch(Books):
         if quotas:
             for quota in quotas:
                 quota.take(task.cost, now)
-            task.debit = (quotas, now)
+            task.debit = (quotas, now, task.cost)
             self.debited += 1
         if self.observed:
             self._told(task, QUEUED, RESERVED, "routed", now)
@@ -307,9 +307,9 @@ class Dispatch(Books):
 
     def _refund(self, task: Task) -> None:
         if task.debit is not None:
-            quotas, at = task.debit
+            quotas, at, cost = task.debit
             for quota in quotas:
-                quota.refund(task.cost, at)
+                quota.refund(cost, at)
             task.debit = None
             self.refunded += 1
 

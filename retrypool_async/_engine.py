@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from asyncio import _get_running_loop  # pyright: ignore[reportPrivateUsage]
+from contextlib import suppress
 from contextvars import Context, copy_context
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from ._elastic import Elastic
     from ._ready import RouteKey
+    from ._reports import Settlement
     from ._roster import WorkerRecord
     from ._task import Cost, Task, TaskOptions
     from ._worker import Traits
@@ -303,6 +305,15 @@ class Engine(Pulse):
         if task.options.attempt_timeout is not None and task.state is TaskState.RUNNING:
             limits.append(task.started_at + task.options.attempt_timeout)
         return max(min(limits) - self.now(), 0.0) if limits else None
+
+    def hear(self, task: Task, run: int, report: Settlement) -> None:
+        """Take down what an attempt reports. It may call from a thread of its own."""
+        if _get_running_loop() is not self.loop:
+            with suppress(RuntimeError):  # the loop has been closed, and with it all books
+                self.loop.call_soon_threadsafe(self.hear, task, run, report)
+            return
+        self.ledger.settle(task, run, report, self.now())
+        self.carry_out()
 
     def explain(self, task: Task) -> str:
         return explain(self.ledger, task, self.now())

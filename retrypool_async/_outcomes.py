@@ -78,7 +78,7 @@ class Outcomes(Intake):
         if quotas:
             for quota in quotas:
                 quota.take(cost, now)
-            task.debit = (quotas, now)
+            task.debit = (quotas, now, cost)
             self.debited += 1
             self.started += 1
         if task.options.attempt_timeout is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from math import inf
 
-from ._limits import Limit, Meter, meter_of
+from ._meters import Limit, Meter, meter_of
 from ._task import ONE_REQUEST, Cost
 
 
@@ -24,8 +24,8 @@ class Quota:
     Args:
         requests_limits: Limits on the dimension "requests".
         dimensions: A limit, or a list of limits, per dimension. A limit is a `Window`, a
-            `Bucket`, an `aiolimiter.AsyncLimiter` (which is really debited), or an object with
-            the methods of `Limiter`.
+            `Bucket`, a `Daily`, an `aiolimiter.AsyncLimiter` (which is really debited), or an
+            object with the methods of `Limiter`.
 
     Raises:
         TypeError: something that is none of these.
@@ -88,6 +88,11 @@ class Quota:
             for meter in self._meters.get(dimension, ()):
                 meter.refund(amount, at)
 
+    def settle(self, dimension: str, estimate: float, used: float, at: float, now: float) -> None:
+        """Count what was taken of a dimension at time `at` as if it had been `used`."""
+        for meter in self._meters.get(dimension, ()):
+            meter.settle(estimate, used, at, now)
+
     def largest(self, dimension: str) -> float:
         """The most of a dimension it could ever grant; infinite when it does not limit it."""
         return min((meter.capacity for meter in self._meters.get(dimension, ())), default=inf)
@@ -98,12 +103,20 @@ class Quota:
             name: min(meter.left(now) for meter in meters) for name, meters in self._meters.items()
         }
 
-    def carry_over(self, old: Quota, now: float) -> None:
-        """Take over the usage of a quota this one replaces, dimension by dimension."""
+    def carry_over(self, old: Quota, now: float, *, on_top: bool = False) -> None:
+        """Take over the usage of a quota this one replaces, dimension by dimension.
+
+        `on_top` of what it has counted itself so far, when it is in force already for others.
+        """
         self.cooling_until = max(self.cooling_until, old.cooling_until)
         for name, meters in self._meters.items():
             for meter, before in zip(meters, old._meters.get(name, ()), strict=False):
-                meter.carry_over(before, now)
+                meter.carry_over(before, now, on_top)
+
+    def passed_on(self, heirs: dict[Quota, Quota]) -> Quota | Inherited:
+        """Where to settle what was taken here, now that some quotas have been replaced."""
+        heir = heirs.get(self)
+        return self if heir is None else Inherited(heir, self.dimensions)
 
     def __repr__(self) -> str:
         listing = ", ".join(
@@ -111,3 +124,25 @@ class Quota:
             for name, meters in self._meters.items()
         )
         return f"<Quota {listing}>"
+
+
+class Inherited:
+    """What an attempt took from a quota that has been replaced: its successor has that now.
+
+    But only in the dimensions that both limit: of others the successor knows nothing.
+    """
+
+    __slots__ = ("dimensions", "quota")
+
+    def __init__(self, quota: Quota, dimensions: frozenset[str]) -> None:
+        self.quota = quota
+        self.dimensions = dimensions & quota.dimensions
+
+    def settle(self, dimension: str, estimate: float, used: float, at: float, now: float) -> None:
+        if dimension in self.dimensions:
+            self.quota.settle(dimension, estimate, used, at, now)
+
+    def passed_on(self, heirs: dict[Quota, Quota]) -> Inherited:
+        """Where to settle it now that some quotas have been replaced."""
+        heir = heirs.get(self.quota)
+        return self if heir is None else Inherited(heir, self.dimensions)

@@ -12,6 +12,7 @@ from ._ruling import Again, Ending, Ruling
 from ._states import AttemptOutcome, EndReason, Stop, TaskState
 
 if TYPE_CHECKING:
+    from ._reports import Settlement
     from ._roster import WorkerRecord
     from ._task import Task
 
@@ -37,7 +38,7 @@ class Runs(Hiring):
                 return False
             for quota in quotas:
                 quota.take(task.cost, now)
-            task.debit = (quotas, now)
+            task.debit = (quotas, now, task.cost)
             self.debited += 1
         record.state = BUSY
         task.state = RUNNING
@@ -97,6 +98,20 @@ class Runs(Hiring):
         if blocked or self.concurrency is not None:
             self._plan(now)
         return None
+
+    def settle(self, task: Task, run: int, report: Settlement, now: float) -> None:
+        """An attempt says what it has really used. It has nothing to say once it has ended."""
+        if task.state is not RUNNING or task.run_count != run or task.debit is None:
+            return
+        quotas, at, cost = task.debit
+        amounts = dict(cost)
+        for dimension, used in report.used.items():
+            before = amounts.get(dimension, 0.0)
+            for quota in quotas if used != before else ():
+                quota.settle(dimension, before, used, at, now)
+            amounts[dimension] = used
+        task.debit = (quotas, at, tuple(amounts.items()))
+        self._plan(now)
 
     def unwound(self, record: WorkerRecord, now: float) -> Task | None:
         """The code of an attempt that was cut off has ended at last."""

@@ -266,11 +266,21 @@ class Staff(Dispatch):
         recalled = [other for other in concerned if other.state is PROMISED]
         for other in recalled:
             self._give_back(other, now, "quota changed")
-        for new, old in zip(own, replaced, strict=False):
-            if new is not old:
-                new.carry_over(old, now)
+        heirs = {old: new for new, old in zip(own, replaced, strict=False) if new is not old}
+        in_force = {
+            quota
+            for other in self.roster.workers.values()
+            if other not in concerned
+            for quota in other.quotas
+        }
+        for old, new in heirs.items():
+            new.carry_over(old, now, on_top=new in in_force)
         for other in concerned:
             other.quotas = own + common
+            if other.task is not None and other.task.debit is not None:
+                sources, at, cost = other.task.debit
+                sources = tuple(source.passed_on(heirs) for source in sources)
+                other.task.debit = (sources, at, cost)
         self.roster.changed(record)
         for other in recalled:
             self._attend(other, now)

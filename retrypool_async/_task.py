@@ -139,8 +139,8 @@ class Task:
         self.deadline: float | None = None
         #: When quota became the only thing it waits for; None while it is not.
         self.blocked_at: float | None = None
-        #: What was taken from quotas for the run in progress: (quotas, loop time).
-        self.debit: tuple[Any, float] | None = None
+        #: What counts as taken for the run in progress: (from which quotas, loop time, cost).
+        self.debit: tuple[tuple[Any, ...], float, Cost] | None = None
         self.past: Past | None = None
         self.waiters: list[Any] | None = None
         self.callbacks: list[Callable[[Any], object]] | None = None

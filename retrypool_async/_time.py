@@ -7,8 +7,14 @@ Each returns the value as the type the pool computes with, or raises with the fi
 from __future__ import annotations
 
 import inspect
+import time
+from asyncio import _get_running_loop  # pyright: ignore[reportPrivateUsage]
 from datetime import timedelta
 from math import isfinite
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Seconds = float | timedelta
 
@@ -64,6 +70,15 @@ def count(name: str, value: object, *, at_least: int = 0) -> int:
 def optional_count(name: str, value: object, *, at_least: int = 0) -> int | None:
     """Return a whole number, or None for "no limit"."""
     return None if value is None else count(name, value, at_least=at_least)
+
+
+def wall_time() -> float:
+    """POSIX time; on a loop that keeps a calendar of its own, what that says.
+
+    Looked up at every call, so that virtual time has its days too, and anybody may set the clock.
+    """
+    own: Callable[[], float] | None = getattr(_get_running_loop(), "wall_time", None)
+    return time.time() if own is None else own()
 
 
 def is_async(function: object) -> bool:

@@ -20,7 +20,9 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"_past"}),
     frozenset({"_task"}),
     # policies, then what users hold in their hands
-    frozenset({"_limits", "_retry", "_secrets", "_hooks", "_context"}),
+    frozenset({"_limits", "_retry", "_secrets", "_hooks", "_reports"}),
+    frozenset({"_guard", "_context"}),
+    frozenset({"_meters"}),
     frozenset({"_quota"}),
     frozenset({"_handle", "_map", "_dead", "_snapshot", "_threads", "_worker"}),
     # the parts of the ledger, and of the engine
@@ -70,7 +72,7 @@ STDLIB_ONLY = {
 }
 
 #: Each dependency with a sharp edge is handled in one place.
-ONLY_IN = {"tenacity": "_retry", "aiolimiter": "_limits"}
+ONLY_IN = {"tenacity": "_retry", "aiolimiter": "_meters"}
 
 MAX_LINES = 400
 

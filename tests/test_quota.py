@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrypool_async import Bucket, Quota, Window
-from retrypool_async._limits import BucketMeter, WindowMeter
+from retrypool_async._meters import BucketMeter, WindowMeter
 from retrypool_async._task import ONE_REQUEST
 
 
@@ -168,3 +168,45 @@ def test_there_is_room_for_nothing_even_where_too_much_has_been_used(
     quota.take((("requests", 5.0),), 0.0)
     assert quota.until((("requests", 0.0), ("tokens", 50.0)), 0.0) == 0.0
     assert quota.until(ONE_REQUEST, 0.0) > 0.0
+
+
+def level_with(takes: list[tuple[float, float]], now: float, capacity: float, per: float) -> float:
+    """How full a bucket is, recounted from all that was ever put in."""
+    level, last = 0.0, 0.0
+    for at, amount in [*takes, (now, 0.0)]:
+        level = max(level - (at - last) * capacity / per, 0.0) + amount
+        last = at
+    return level
+
+
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from([0.0, 0.5, 1.0, 4.0]),
+            st.sampled_from([1.0, 2.0, 5.0]),
+            st.integers(0, 30),
+            st.sampled_from([None, 0.0, 0.5, 1.0]),
+        ),
+        max_size=40,
+    )
+)
+def test_a_bucket_never_gives_back_what_has_leaked(
+    steps: list[tuple[float, float, int, float | None]],
+) -> None:
+    """It is at least as full as if the refunded had never been in; with one refund, exactly so."""
+    meter, now, refunds = BucketMeter(AsyncLimiter(10, 10)), 0.0, 0
+    takes: list[tuple[float, float]] = []
+    for pause, amount, which, share in steps:
+        now += pause
+        if meter.until(amount, now) == 0.0:
+            meter.take(amount, now)
+            takes.append((now, amount))
+        if takes and share is not None:
+            at, taken = takes[which % len(takes)]
+            meter.refund(taken * share, at)
+            takes[which % len(takes)] = (at, taken * (1 - share))
+            refunds += taken * share > 0
+        exact = level_with(takes, now, 10, 10)
+        assert meter.used(now) >= exact - 1e-9
+        if refunds <= 1:
+            assert meter.used(now) == pytest.approx(exact)

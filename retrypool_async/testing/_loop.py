@@ -74,6 +74,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     #: Turns without progress after which a run is given up as a livelock.
     max_turns: int = 200_000
+    #: POSIX time when the clock shows 0. Set it to begin on another day, or to step the wall clock.
+    epoch: float = 0.0
 
     # Owned by asyncio.BaseEventLoop, which has no public seam for what is done here.
     _ready: deque[asyncio.Handle]
@@ -97,6 +99,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """Virtual seconds; they move only while nothing is ready to run."""
         return self._now
+
+    def wall_time(self) -> float:
+        """What calendar limits take for the POSIX time: `epoch` plus the virtual seconds."""
+        return self.epoch + self._now
 
     def call_at(
         self,

@@ -33,6 +33,7 @@ INTERNAL = {
     "Hooks.watching",
     "Node.end",
     "Quota.carry_over",
+    "Quota.passed_on",
     "RetryPolicy.decide",
     "RetryPolicy.usual_wait",
     "Subscription.end",

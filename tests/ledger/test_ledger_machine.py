@@ -91,6 +91,18 @@ class LedgerMachine(RuleBasedStateMachine):
         for _ in range(min(amount, len(self.play.running()))):
             self.play.succeed(self.pick(data, self.play.running()), go_on)
 
+    @precondition(lambda self: any(post.running for post in self.play.posts))
+    @rule(
+        data=st.data(),
+        used=st.dictionaries(
+            st.sampled_from(["requests", "tokens", "seats"]), st.sampled_from([0.0, 0.5, 3.0, 12.0])
+        ),
+        run=st.sampled_from([None, None, None, 0]),
+    )
+    def attempt_settles(self, data: st.DataObject, used: dict[str, float], run: int | None) -> None:
+        posts = [post for post in self.play.posts if post.running is not None]
+        self.play.settle(self.pick(data, posts), used, run)
+
     @precondition(lambda self: self.usual())
     @rule(data=st.data(), amount=st.integers(1, 3), go_on=st.booleans())
     def attempts_fail_as_usual(self, data: st.DataObject, amount: int, go_on: bool) -> None:

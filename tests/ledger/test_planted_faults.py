@@ -12,7 +12,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from retrypool_async import InvariantBroken
 from retrypool_async._books import Books
 from retrypool_async._dispatch import Dispatch
-from retrypool_async._limits import WindowMeter
+from retrypool_async._meters import WindowMeter
 from retrypool_async._ready import Lane
 from retrypool_async._router import Search
 from retrypool_async._staff import Staff

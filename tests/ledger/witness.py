@@ -31,16 +31,15 @@ class Usage:
         self.limits = limits
         self._entries: dict[int, tuple[float, Cost]] = {}
         self._serial = 0
-        #: Seconds that promises lasted. A bucket that takes one back cannot tell what has leaked
-        #: since, and gives that back too.
-        self.promised_for = 0.0
+        #: True once something was taken back after its time.
+        self.amended = False
         #: Until when the service refuses all that share it: who comes meanwhile cools too.
         self.cooling_until = 0.0
 
     @property
     def exact(self) -> bool:
-        """False when a bucket may be fuller than its meter says."""
-        return self.promised_for == 0.0 or not any(
+        """False when the meter of a bucket may take it for fuller than it is."""
+        return not self.amended or not any(
             isinstance(limit, Bucket) for limit in self.limits.values()
         )
 
@@ -53,27 +52,33 @@ class Usage:
     def drop(self, entry: int, now: float) -> None:
         """Count it no more."""
         at, _ = self._entries.pop(entry)
-        self.promised_for += now - at
+        self.amended = self.amended or now > at
 
-    def inherit(self, old: Usage, now: float) -> None:
-        """Go on from the usage of a quota with the same dimensions and periods."""
+    def amend(self, entry: int, used: Mapping[str, float]) -> None:
+        """Count it as if this had been used from the start."""
+        at, cost = self._entries[entry]
+        self._entries[entry] = (at, tuple({**dict(cost), **used}.items()))
+        self.amended = True
+
+    def inherit(self, old: Usage, now: float) -> dict[int, int]:
+        """Go on from the usage of a quota with the same dimensions and periods.
+
+        Returns what became of its entries, where they can still be amended.
+        """
         self.cooling_until = old.cooling_until
-        for name, limit in self.limits.items():
-            if isinstance(limit, Window):
-                for at, amount in old._of(name):
-                    self.note(((name, amount),), at)
-            else:
-                before = old.limits[name]
-                assert isinstance(before, Bucket)
-                self.note(((name, old._level(name, before, now)),), now)
-                self.promised_for = old.promised_for * max(before.limit / limit.limit, 1.0)
+        if not any(isinstance(limit, Bucket) for limit in self.limits.values()):
+            return {entry: self.note(cost, at) for entry, (at, cost) in old._entries.items()}
+        for name, before in old.limits.items():
+            assert isinstance(before, Bucket)
+            self.note(((name, old._level(name, before, now)),), now)
+        self.amended = True
+        return {}
 
     def wait(self, cost: Cost, now: float) -> float:
         """Seconds until `cost` has room."""
         waits = [0.0]
         for name, amount in cost:
-            # Nothing fits even where a limit that was lowered is exceeded.
-            limit = self.limits.get(name) if amount else None
+            limit = self.limits.get(name) if amount else None  # nothing always has room
             if limit is None:
                 continue
             if isinstance(limit, Window):
@@ -85,16 +90,14 @@ class Usage:
         return max(waits)
 
     def allows(self, cost: Cost, now: float) -> bool:
-        """True when `cost` may start now; a bucket is given the benefit of the doubt."""
+        """True when `cost` may start now."""
         for name, amount in cost:
             limit = self.limits.get(name) if amount else None
             if isinstance(limit, Window):
                 if self._window_wait(name, limit, amount, now) > 0.0:
                     return False
-            elif limit is not None:
-                doubt = self.promised_for * limit.limit / limit.per
-                if self._level(name, limit, now) + amount > limit.limit + doubt + EPSILON:
-                    return False
+            elif limit and self._level(name, limit, now) + amount > limit.limit + EPSILON:
+                return False
         return True
 
     def _of(self, name: str) -> Iterable[tuple[float, float]]:
@@ -147,6 +150,8 @@ class Post:
     #: The task it was promised, and where that was counted, and as which entry.
     promised: Task | None = None
     debits: list[tuple[Usage, int]] = field(default_factory=list[tuple[Usage, int]])
+    #: Where the attempt that runs on it was counted.
+    settled_by: list[tuple[Usage, int]] = field(default_factory=list[tuple[Usage, int]])
 
     def __repr__(self) -> str:
         return f"<{self.record.name} {self.record.state.name}>"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Hashable, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
-from datetime import timedelta
+from datetime import UTC, time, timedelta
 from typing import Any, assert_type
 
 from retrypool_async import (
@@ -13,6 +13,7 @@ from retrypool_async import (
     AttemptEnded,
     AttemptFailed,
     CloseReport,
+    Daily,
     DeadTask,
     DeadTasks,
     EndReason,
@@ -153,6 +154,7 @@ async def operating(pool: Pool[int, str]) -> None:
         pool.cooldown(worker, 5)
         await pool.remove(worker, force=True, timeout=3)
     pool.set_quota(ref, Quota(Window(1, per=timedelta(seconds=1))))
+    pool.set_quota(ref, Quota(Daily(1000, at=time(7, 30), tz=UTC)))
     pool.set_quota(ref, None)
     pool.set_tags(ref, {"gpu"})
     await pool.wait_until(lambda snapshot: snapshot.succeeded > 3)
@@ -190,6 +192,8 @@ def inside() -> None:
     assert_type(context, TaskContext)
     assert_type(context.remaining(), float | None)
     assert_type(context.attempt, int)
+    context.settle(tokens=512, pages=None)
+    context.settle(tokens="512")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 def workers() -> None:
