@@ -49,7 +49,10 @@ class Crew(Generic[T, R]):
         """Work for this group from now on, or for none."""
         self.group = group
         for ref, member in list(self._members.items()):
-            self._pool.set_tags(ref, self._tags(member))
+            try:
+                self._pool.set_tags(ref, self._tags(member))
+            except WorkerRemoved:
+                del self._members[ref]  # the pool has closed, and tells nobody
 
     def hire(self) -> None:
         """Have the factory make a worker, and open it in the background.

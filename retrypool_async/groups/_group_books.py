@@ -50,6 +50,8 @@ class GroupBooks(Generic[T, R]):
         #: True once what is left of it is being stopped.
         self._halted = False
         self._called_off = False
+        #: True when it was its pool's closing that called it off.
+        self._cut_short = False
         self._over = asyncio.Event()
         self._callbacks: list[Callable[[Group[T, R]], object]] = []
 
@@ -107,6 +109,7 @@ class GroupBooks(Generic[T, R]):
         self._ended[state] = self._ended.get(state, 0) + 1
         error = handle.error()
         if isinstance(error, PoolClosed) and not self._pool.pool.running:
+            self._cut_short = self._cut_short or not self._halted
             self._call_off()
         elif state is TaskState.DEAD and self._pool.must_succeed:
             assert error is not None
