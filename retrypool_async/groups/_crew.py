@@ -41,6 +41,11 @@ class Crew(Generic[T, R]):
         return len(self._members)
 
     @property
+    def opening(self) -> int:
+        """How many of them open what they hold, and will take a task then."""
+        return sum(not member.opened for member in self._members.values())
+
+    @property
     def refs(self) -> tuple[WorkerRef, ...]:
         """Its workers, without stand-ins."""
         return tuple(self._members)

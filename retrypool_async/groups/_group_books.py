@@ -75,8 +75,10 @@ class GroupBooks(Generic[T, R]):
         self.staff_up()
 
     def staff_up(self) -> None:
-        """Hire for the tasks that wait."""
-        self._hire(sum(live.handle.state is TaskState.QUEUED for live in self._live.values()))
+        """Hire for the tasks that wait, as far as nobody is coming for them."""
+        if self.crew is not None:
+            waiting = sum(live.handle.state is TaskState.QUEUED for live in self._live.values())
+            self._hire(waiting - self.crew.opening)
 
     def worker_lost(self, ref: WorkerRef, error: BaseException | None) -> None:
         """A worker of the crew did not open, or has left."""

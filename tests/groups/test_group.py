@@ -144,6 +144,16 @@ async def test_leaving_the_block_ends_all_groups_and_waits_for_them() -> None:
     assert groups.group("a").cancelled()
 
 
+async def test_no_worker_is_made_for_a_task_that_one_is_coming_for() -> None:
+    """Those who are opening count, whatever has the tasks counted anew."""
+    async with grouped(max_workers=3) as groups:
+        for _ in range(5):
+            groups.submit("a", nap)
+        assert len(groups.pool.workers()) == 3
+        groups.max_workers = None
+        assert len(groups.pool.workers()) == 5
+
+
 @pytest.mark.parametrize("mode", ["drain", "running", "cancel"])
 async def test_a_pool_that_closes_ends_every_group_with_pool_closed(mode: Any) -> None:
     """Not with a cancellation, which whoever awaits one would take for his own."""
