@@ -29,6 +29,7 @@ def audit(ledger: Ledger) -> None:
     _counters_add_up(ledger, len(queued), len(scheduled), len(held))
     _free_workers_are_listed(ledger)
     _headcount_is_right(ledger)
+    _the_roster_is_right(ledger)
     _nobody_idles_beside_work(ledger)
     _demand(ledger.ending or not ledger.waits.stalled(ledger), "an attempt waits in vain")
     for task in (*queued, *scheduled, *held):
@@ -104,6 +105,18 @@ def _headcount_is_right(ledger: Ledger) -> None:
     ledger.roster.recount()
     counted = ledger.roster.headcount()
     _demand(kept == counted, f"headcount {kept}, counted {counted}")
+
+
+def _the_roster_is_right(ledger: Ledger) -> None:
+    """Who may run what, against the workers one by one."""
+    roster = ledger.roster
+    for require, pinned in {(key.require, key.worker) for key in ledger.ready.routes}:
+        mask = 0
+        for record in roster.workers.values():
+            if record.alive and require <= record.tags and pinned in (None, record.id):
+                mask |= record.bit
+        listed = roster.eligible(require, pinned)
+        _demand(listed == mask, f"for {set(require)} {listed:b} are listed, {mask:b} are able")
 
 
 def _nobody_idles_beside_work(ledger: Ledger) -> None:

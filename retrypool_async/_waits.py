@@ -151,7 +151,7 @@ class Waits:
         return sorted(youngest, key=lambda wait: -wait.serial)
 
     def chain(self, wait: Wait, stalled: Collection[Task], books: Books) -> Chain:
-        """Who waits for whom behind the youngest vain wait, back to the oldest."""
+        """Who waits for whom: a vain wait, and those behind it, back to the oldest."""
         outlook = Outlook(books, stalled)
         found = {wait.task: wait}
         for link in (pending := [wait]):
@@ -161,7 +161,7 @@ class Waits:
                     pending.append(found[task])
         return tuple(
             (link.task.id, link.task.holder.name, _task_id(link.target))
-            for link in sorted(found.values(), key=lambda wait: -wait.serial)
+            for link in sorted(found.values(), key=lambda link: (link is not wait, -link.serial))
         )
 
     def _vain(self, task: Task, outlook: Outlook) -> Iterator[Wait]:

@@ -41,6 +41,11 @@ class Crew(Generic[T, R]):
         return len(self._members)
 
     @property
+    def opening(self) -> int:
+        """How many of them open what they hold, and will take a task then."""
+        return sum(not member.opened for member in self._members.values())
+
+    @property
     def refs(self) -> tuple[WorkerRef, ...]:
         """Its workers, without stand-ins."""
         return tuple(self._members)
@@ -49,7 +54,10 @@ class Crew(Generic[T, R]):
         """Work for this group from now on, or for none."""
         self.group = group
         for ref, member in list(self._members.items()):
-            self._pool.set_tags(ref, self._tags(member))
+            try:
+                self._pool.set_tags(ref, self._tags(member))
+            except WorkerRemoved:
+                del self._members[ref]  # the pool has closed, and tells nobody
 
     def hire(self) -> None:
         """Have the factory make a worker, and open it in the background.

@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Generator, Hashable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from retrypool_async import Pool
 
 from ._callbacks import check_callback, tell
+from ._checks import optional_seconds
 from ._errors import GroupFailed
 from ._graph_work import GraphWork
-from ._node import Node, Plan
+from ._node import Node, Plan, current
 from ._progress import Move
 from ._records import GraphMoved, GraphSnapshot, NodeMoved, Observers
 from ._states import GraphState, NodeState
+from ._waiting import within
+
+if TYPE_CHECKING:
+    from datetime import timedelta
 
 
 class GraphRun(GraphWork):
@@ -65,12 +70,24 @@ class GraphRun(GraphWork):
             self._awaiters -= 1
         return self.result()
 
-    async def wait(self) -> None:
-        """Wait until every node has ended. Never raises their errors, and cancels nothing."""
+    async def wait(self, timeout: float | timedelta | None = None) -> bool:
+        """Wait for the end, at most `timeout` seconds. Return whether it has ended.
+
+        Never raises the errors of nodes, and cancels nothing.
+
+        Raises:
+            RuntimeError: called by a function of this very graph, which would have to end first.
+            DeadlockDetected: called without `timeout` by an attempt of the same pool, in vain.
+        """
+        node = current.get(None)
+        if node is not None and self._started.get(node) is asyncio.current_task():
+            raise RuntimeError(f"node {node.id!r} cannot wait for the end of its own graph")
+        limit = optional_seconds("timeout", timeout)
         # One by one, so that the pool can tell an attempt that waits in vain.
-        for node in self.nodes.values():
-            await node.wait()
-        await self._ended.wait()
+        for other in self.nodes.values() if limit is None else ():
+            await other.wait()
+        await within(limit, self._ended)
+        return self.state.final
 
     def done(self) -> bool:
         """True once every node has ended."""

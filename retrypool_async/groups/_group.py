@@ -9,12 +9,14 @@ from contextvars import ContextVar
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from retrypool_async import SubmitOptions, TaskHandle, TaskState
+from retrypool_async import PoolClosed, SubmitOptions, TaskHandle, TaskState
 
 from ._callbacks import check_callback
+from ._checks import optional_seconds
 from ._errors import GroupEnded, GroupFailed
 from ._group_books import GroupBooks, Live
 from ._group_state import GroupSnapshot, GroupState
+from ._waiting import within
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -160,13 +162,7 @@ class Group(GroupBooks[T, R]):
                 end first.
         """
         self._pool.refuse_attempts("wait for a group")
-        if not isinstance(timeout, int | float | None):
-            timeout = timeout.total_seconds()
-        try:
-            async with asyncio.timeout(timeout):
-                await self._over.wait()
-        except TimeoutError:
-            pass
+        await within(optional_seconds("timeout", timeout), self._over)
         return self.state.final
 
     def done(self) -> bool:
@@ -183,6 +179,7 @@ class Group(GroupBooks[T, R]):
         Raises:
             asyncio.InvalidStateError: it has not ended.
             GroupFailed: a task failed.
+            PoolClosed: its pool closed before it had ended.
             asyncio.CancelledError: it was cancelled.
             KeyboardInterrupt, SystemExit: a task raised it.
         """
@@ -203,6 +200,8 @@ class Group(GroupBooks[T, R]):
             raise asyncio.InvalidStateError(f"group {self.id!r} has not ended")
         if self.state is GroupState.SUCCEEDED:
             return None
+        if self._cut_short:
+            return PoolClosed(f"the pool closed before group {self.id!r} had ended")
         if self.state is GroupState.CANCELLED:
             return asyncio.CancelledError(f"group {self.id!r} was cancelled")
         errors: dict[Hashable, Exception] = {}

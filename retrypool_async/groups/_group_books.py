@@ -50,6 +50,8 @@ class GroupBooks(Generic[T, R]):
         #: True once what is left of it is being stopped.
         self._halted = False
         self._called_off = False
+        #: True when it was its pool's closing that called it off.
+        self._cut_short = False
         self._over = asyncio.Event()
         self._callbacks: list[Callable[[Group[T, R]], object]] = []
 
@@ -73,8 +75,10 @@ class GroupBooks(Generic[T, R]):
         self.staff_up()
 
     def staff_up(self) -> None:
-        """Hire for the tasks that wait."""
-        self._hire(sum(live.handle.state is TaskState.QUEUED for live in self._live.values()))
+        """Hire for the tasks that wait, as far as nobody is coming for them."""
+        if self.crew is not None:
+            waiting = sum(live.handle.state is TaskState.QUEUED for live in self._live.values())
+            self._hire(waiting - self.crew.opening)
 
     def worker_lost(self, ref: WorkerRef, error: BaseException | None) -> None:
         """A worker of the crew did not open, or has left."""
@@ -107,6 +111,7 @@ class GroupBooks(Generic[T, R]):
         self._ended[state] = self._ended.get(state, 0) + 1
         error = handle.error()
         if isinstance(error, PoolClosed) and not self._pool.pool.running:
+            self._cut_short = self._cut_short or not self._halted
             self._call_off()
         elif state is TaskState.DEAD and self._pool.must_succeed:
             assert error is not None

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeGuard, TypeVar, 
 
 from retrypool_async import SubmitOptions, TaskHandle
 
+from ._checks import optional_seconds
 from ._states import NodeState
+from ._waiting import within
 
 if TYPE_CHECKING:
+    from datetime import timedelta
     from types import TracebackType
 
 R_co = TypeVar("R_co", covariant=True)
@@ -95,14 +98,22 @@ class Node(Generic[R_co]):
         # Whoever asks may raise it: without a reset its traceback would only grow.
         return self._error.with_traceback(self._traceback)
 
-    async def wait(self) -> None:
-        """Wait for its end. Never raises its error, and never cancels it."""
-        if self.task is not None:
+    async def wait(self, timeout: float | timedelta | None = None) -> bool:
+        """Wait for its end, at most `timeout` seconds. Return whether it has ended.
+
+        Never raises its error, and never cancels it.
+
+        Raises:
+            DeadlockDetected: called without `timeout` by an attempt of the same pool, in vain.
+        """
+        limit = optional_seconds("timeout", timeout)
+        if self.task is not None and limit is None:
             await self.task.wait()  # so that the pool can tell an attempt that waits in vain
         if not self.state.final:
             if self._ended is None:
                 self._ended = asyncio.Event()
-            await self._ended.wait()
+            await within(limit, self._ended)
+        return self.state.final
 
     @property
     def results(self) -> Mapping[Hashable, Any]:

@@ -86,7 +86,7 @@ class Progress:
             if dependent.state is NodeState.WAITING:
                 self._skip(dependent, node, error, dependency=True)
                 below.extend(self._dependents[dependent])
-        if not self._keep_going:
+        if not self._keep_going and not self.halted:
             self._halt()
             for other in self.nodes:
                 if other.state is NodeState.WAITING:

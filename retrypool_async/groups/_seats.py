@@ -67,16 +67,17 @@ class Member(Seat[T, R]):
         self.max_tasks = worker.max_tasks
         self.max_age = worker.max_age
         self._lost = lost
-        self._opened = False
+        #: True once it has opened for the first time.
+        self.opened = False
 
     async def on_start(self) -> None:
         try:
             await self.worker.on_start()
         except BaseException as error:
-            if not self._opened:
+            if not self.opened:
                 self._lost(self, error)
             raise
-        self._opened = True
+        self.opened = True
 
     async def on_stop(self) -> None:
         await self.worker.on_stop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -141,6 +142,49 @@ async def test_leaving_the_block_ends_all_groups_and_waits_for_them() -> None:
             raise ZeroDivisionError
     assert task.cancelled()
     assert groups.group("a").cancelled()
+
+
+async def test_no_worker_is_made_for_a_task_that_one_is_coming_for() -> None:
+    """Those who are opening count, whatever has the tasks counted anew."""
+    async with grouped(max_workers=3) as groups:
+        for _ in range(5):
+            groups.submit("a", nap)
+        assert len(groups.pool.workers()) == 3
+        groups.max_workers = None
+        assert len(groups.pool.workers()) == 5
+
+
+@pytest.mark.parametrize("mode", ["drain", "running", "cancel"])
+async def test_a_pool_that_closes_ends_every_group_with_pool_closed(mode: Any) -> None:
+    """Not with a cancellation, which whoever awaits one would take for his own."""
+    async with Pool(retry=ONE) as pool, GroupPool(pool, Desk, max_groups=1) as groups:
+        for name in ("at work", "in line"):
+            for _ in range(2):
+                groups.submit(name, nap)
+        await settle()
+        await pool.close(mode)
+        ended = ["in line"] if mode == "drain" else ["at work", "in line"]
+        for name in ended:
+            group = groups.group(name)
+            with pytest.raises(PoolClosed, match="closed before group"):
+                await group
+            assert group.cancelled()
+        with pytest.raises(PoolClosed):
+            groups.submit("late", nap)
+
+
+async def test_waiting_for_a_group_is_bounded_if_asked() -> None:
+    """In seconds or a `timedelta`; the group knows nothing of it."""
+    async with grouped() as groups:
+        groups.submit("a", lambda: nap(9))
+        group = groups.group("a")
+        assert not await group.wait(1)
+        assert not await group.wait(timedelta(seconds=1))
+        with pytest.raises(TypeError, match="timeout must be in seconds"):
+            await group.wait("1")  # type: ignore[arg-type]
+        group.end()
+        assert now() == 2
+        assert await group.wait()
 
 
 # -- who works when --------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import gc
 import logging
 import traceback
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any
@@ -1100,3 +1100,38 @@ async def test_many_groups_of_tangled_tasks_keep_their_order() -> None:
     for (group, n), (began, _) in log.items():
         for before in range(max(0, n - 1 - n % 3), n):
             assert log[group, before][1] <= began
+
+
+async def test_waiting_for_a_graph_or_a_node_is_bounded_if_asked() -> None:
+    """Nothing is cancelled by that."""
+    async with Pool(diaries(1)) as pool, IndependentPool(pool) as graphs:
+        graph = graphs.graph()
+        first = graph.task("first", 5)
+        second = graph.task("second", 5, after=first)
+        run = graph.submit()
+        for waits in (run, first, second):
+            assert not await waits.wait(1)
+            with pytest.raises(TypeError, match="timeout must be in seconds"):
+                await waits.wait("1")  # type: ignore[arg-type]
+        assert now() == 3
+        assert await first.wait(9)
+        assert await run.wait(9)
+        assert now() == 10
+
+
+async def test_a_function_cannot_wait_for_the_end_of_its_own_graph() -> None:
+    """It would never come. Others may, also from a task that the function has started."""
+    async with Pool(diaries(1)) as pool, IndependentPool(pool) as graphs:
+        graph = graphs.graph()
+        heard: list[asyncio.Task[bool]] = []
+
+        async def waits(call: Callable[[], Awaitable[object]]) -> None:
+            heard.append(asyncio.create_task(run.wait()))
+            with pytest.raises(RuntimeError, match="its own graph"):
+                await call()
+
+        graph.call("awaits", lambda: waits(lambda: run._outcome()))
+        graph.call("joins", lambda: waits(graphs.join))
+        run = graph.submit()
+        assert set(await run) == {"awaits", "joins"}
+        assert all(await asyncio.gather(*heard))

@@ -614,6 +614,22 @@ async def test_a_pool_whose_workers_all_cool_is_ready() -> None:
         assert PoolStatus.of(pool).workers["COOLING"] == 1
 
 
+async def test_a_pool_without_workers_is_ready_if_its_factory_may_make_one() -> None:
+    """Else no request would ever be sent to it, and no worker ever made."""
+
+    class Fragile(Probe):
+        async def on_start(self) -> None:
+            raise OSError
+
+    async with Pool(factory=Probe, min_workers=0) as pool:
+        assert PoolStatus.of(pool).ready
+    async with Pool(factory=Fragile, min_workers=0) as pool:
+        pool.submit("x")
+        await settle()
+        assert not PoolStatus.of(pool).ready
+        await pool.close("cancel")
+
+
 # -- SIGTERM -----------------------------------------------------------------------------------
 
 

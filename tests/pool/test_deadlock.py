@@ -546,24 +546,33 @@ async def test_a_worker_whose_task_waits_for_the_caller_cannot_be_waited_for(cal
 
 
 async def test_all_waits_of_an_attempt_are_told_together() -> None:
-    """An attempt that waits for many has only then a chance to go on, and others to be spared."""
-    async with Pool(staff("a", "b", "c"), retry=ONE, debug=True) as pool:
-        pool.submit(lambda: nap(9), worker="c")
-        first = pool.submit(lambda: nap(), worker="c")
+    """It can go on only then, and that may spare others. Each hears of its own wait first."""
+    workers = staff("a") + staff("b", "c", tags="x")
+    async with Pool(workers, retry=ONE, debug=True) as pool:
+        pool.submit(lambda: nap(5), worker="c")
+        parts: list[TaskHandle[Any]] = []
 
-        async def older() -> float:
-            return await first
+        async def younger() -> list[Any]:
+            parts.append(pool.submit(nap, require="x"))
+            first = asyncio.ensure_future(parts[0].wait())
+            await asyncio.sleep(2)
+            parts.append(pool.submit(nap, worker="c"))
+            return await asyncio.gather(first, parts[1].wait(), return_exceptions=True)
 
-        async def younger() -> list[type[BaseException]]:
-            children = [pool.submit(nap, worker="b") for _ in range(3)]
+        async def older() -> bool:
             await asyncio.sleep(1)
-            results = await asyncio.gather(*children, return_exceptions=True)
-            return [type(result) for result in results if isinstance(result, BaseException)]
+            return await task.wait()
 
-        waiting = pool.submit(older, worker="a")
-        assert await pool.submit(younger, worker="b") == [DeadlockDetected] * 3
-        assert now() == 1
-        assert await waiting == 10
+        waiting = pool.submit(older, worker="b")
+        task = pool.submit(younger, worker="a")
+        await asyncio.sleep(3)
+        pool.pause("c")
+        ends = await task
+        assert now() == 3
+        assert [end.chain[0] for end in ends] == [(3, "a", part.id) for part in parts]
+        assert [end.chain[1:] for end in ends] == [((2, "b", 3),), ()]
+        assert await waiting
+        pool.resume("c")
 
 
 async def test_the_look_for_a_deadlock_is_as_long_as_the_chain(

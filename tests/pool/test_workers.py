@@ -35,6 +35,7 @@ from retrypool_async import (
     WorkerWish,
     current_task,
 )
+from retrypool_async._worker import Traits
 from retrypool_async.testing import settle
 from tests.pool.probe import Probe, fails, in_turn, now, takes
 
@@ -376,6 +377,31 @@ async def test_an_ordinary_error_does_not_cost_a_worker_its_place() -> None:
     async with Pool([worker], retry=RetryPolicy.fixed(0), debug=True) as pool:
         assert await pool.submit(1) == "ok"
     assert worker.log == ["start", "stop"]
+
+
+async def test_a_newcomer_is_checked_and_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Adding many takes time in proportion, and what others have become is their own affair."""
+    checked: list[object] = []
+    check = Traits.__init__
+
+    def noted(self: Traits, worker: object) -> None:
+        checked.append(worker)
+        check(self, worker)
+
+    monkeypatch.setattr(Traits, "__init__", noted)
+    workers = [Probe(f"w{number}") for number in range(20)]
+    async with Pool([Probe("first")], debug=True) as pool:
+        checked.clear()
+        for worker in workers:
+            await pool.add(worker)
+        assert checked == workers
+        for again, wrong in ((workers[3], "given twice"), (Probe("w3"), "two workers are named")):
+            with pytest.raises(ValueError, match=wrong):
+                await pool.add(again)
+        removal = asyncio.create_task(pool.remove("w3"))
+        await asyncio.sleep(0)
+        await pool.add(Probe("w3"))
+        await removal
 
 
 async def test_a_worker_that_cannot_be_added_is_not_there() -> None:

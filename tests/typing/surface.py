@@ -283,6 +283,7 @@ async def graphs(pool: Pool[int, str]) -> None:
         run = graph.submit()
         assert_type(run, GraphRun)
         assert_type(await run, dict[Hashable, Any])
+        assert_type(await run.wait(1), bool)
         assert_type(run.nodes, Mapping[Hashable, Node[Any]])
         assert_type(run.snapshot(), GraphSnapshot)
         assert_type(independent.runs, Mapping[Hashable, GraphRun])

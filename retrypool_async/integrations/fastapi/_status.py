@@ -29,7 +29,8 @@ class PoolStatus:
 
     #: The pool's own name.
     name: str
-    #: It takes tasks, is not paused, and has a worker that serves or will do so shortly.
+    #: It takes tasks, is not paused, and has a worker that serves or will do so shortly, or a
+    #: factory to make one of.
     ready: bool
     #: Age in seconds of the waiting task that was submitted first, 0 when none waits.
     oldest_wait: float
@@ -43,14 +44,19 @@ class PoolStatus:
         """The status of this moment. Takes time in proportion to what waits."""
         snapshot = pool.snapshot()
         states = Counter(worker.state for worker in snapshot.workers)
+        serves = any(
+            worker.wish is WorkerWish.RUN and worker.state in AT_WORK for worker in snapshot.workers
+        )
+        factory = snapshot.factory
+        # Without a request no worker would be made, and without a worker no request be sent.
+        grows = (
+            factory is not None
+            and not factory.failures
+            and len(snapshot.workers) < factory.max_workers
+        )
         return cls(
             name=snapshot.name,
-            ready=pool.running
-            and not snapshot.paused
-            and any(
-                worker.wish is WorkerWish.RUN and worker.state in AT_WORK
-                for worker in snapshot.workers
-            ),
+            ready=pool.running and not snapshot.paused and (serves or grows),
             oldest_wait=round(snapshot.oldest_wait, 3),
             tasks={state.name: snapshot.tasks[state] for state in TaskState},
             workers={state.name: states[state] for state in WorkerState},
