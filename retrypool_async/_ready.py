@@ -85,8 +85,8 @@ class Lane:
         aging = self.route.key.aging
         if aging is None:
             return task.options.priority
-        # priority + (now - ready) / aging compares the same at every `now`. Rounded, or the last bit
-        # of a float would decide between equals, and not who came first.
+        # priority + (now - ready) / aging compares the same at every `now`. Rounded, or the last
+        # bit of a float would decide between equals, and not who came first.
         return round(task.options.priority - task.ready_at / aging, 9)
 
     def goes_before(self, task: Task) -> bool:
