@@ -134,4 +134,5 @@ async def test_many_tasks_leave_no_more_memory_than_few() -> None:
     finally:
         tracemalloc.stop()
     _, few, many = kept
-    assert many - few < 5000  # not a byte for each
+    # Less than the smallest object for each; Python's own free lists come and go by as much.
+    assert many - few < 4 * 5000
