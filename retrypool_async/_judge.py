@@ -1,10 +1,12 @@
 """Whose fault is it, and what follows: turns the error of an attempt into a ruling.
 
-Asks the worker's `classify`, the failure hook and the retry policy, and acts on nothing.
+Asks `classify` of the worker and of the pool, the failure hook and the retry policy, and acts on
+nothing.
 """
 
 from __future__ import annotations
 
+import inspect
 import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,6 +26,8 @@ from ._verdict import Discard, Snooze, Throttled, Verdict, WorkerLost, usable
 from ._worker import Worker
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ._retry import RetryPolicy
     from ._roster import WorkerRecord
     from ._settings import Settings
@@ -64,6 +68,7 @@ class Judge:
         options = task.options
         if (
             getattr(record.worker.classify, "__func__", None) is not NO_OPINION
+            or self._settings.classify is not None
             or self._hooks.on_failure is not None
             or options.immediate
             or options.bounce
@@ -122,14 +127,9 @@ class Judge:
     # -- one method for each kind of blame -----------------------------------------------------
 
     def _classify(self, record: WorkerRecord, error: Exception) -> Verdict | None:
-        try:
-            verdict = record.worker.classify(error)
-        except BaseException as problem:
-            raise PolicyError(f"classify raised {type(problem).__name__}") from problem
-        if verdict is not None and not isinstance(verdict, Verdict):
-            raise PolicyError(
-                f"classify must return a verdict or None, got {type(verdict).__name__}"
-            )
+        verdict = _ask(record.worker.classify, error)
+        if verdict is None and self._settings.classify is not None:
+            verdict = _ask(self._settings.classify, error)
         return verdict
 
     def _failure(
@@ -278,6 +278,19 @@ class Judge:
         if isinstance(decision, EndReason):
             return _end(AttemptOutcome.BOUNCED, error, decision, error)
         return Ruling(outcome=AttemptOutcome.BOUNCED, error=error, task=Again(elsewhere=True))
+
+
+def _ask(classify: Callable[[Exception], Verdict | None], error: Exception) -> Verdict | None:
+    """What a user's classifier says of an error."""
+    try:
+        verdict = classify(error)
+    except BaseException as problem:
+        raise PolicyError(f"classify raised {type(problem).__name__}") from problem
+    if inspect.iscoroutine(verdict):
+        verdict.close()
+    if verdict is not None and not isinstance(verdict, Verdict):
+        raise PolicyError(f"classify must return a verdict or None, got {type(verdict).__name__}")
+    return verdict
 
 
 def _end(

@@ -14,6 +14,7 @@ from ._errors import PolicyError, PoolClosed, Unroutable, WorkerRemoved
 from ._handle import TaskHandle
 from ._hooks import Hooks
 from ._options import (
+    classifier,
     collection,
     cost_of,
     metadata_copy,
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from tenacity import AsyncRetrying, Retrying
+
+    from ._verdict import Verdict
 
 
 T = TypeVar("T")
@@ -84,6 +87,7 @@ class PoolBase(Generic[T, R]):
         max_worker_losses: int | None = 3,
         max_snoozes: int | None = 1000,
         throttle_cooldown: float | timedelta = 1.0,
+        classify: Callable[[Exception], Verdict | None] | None = None,
         rng: random.Random | None = None,
         secrets: Iterable[str] = (),
         debug: bool = False,
@@ -104,6 +108,7 @@ class PoolBase(Generic[T, R]):
             max_worker_losses=optional_count("max_worker_losses", max_worker_losses, at_least=1),
             max_snoozes=optional_count("max_snoozes", max_snoozes),
             throttle_cooldown=seconds("throttle_cooldown", throttle_cooldown),
+            classify=classifier(classify),
             secrets=secret_texts(secrets),
             rng=random_source(rng),
             debug=flag("debug", debug),

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Callable
+
+    from ._verdict import Verdict
 
 NoWorkersPolicy = Literal["raise", "wait", "dead"] | float
 
@@ -40,6 +43,8 @@ class Settings:
     max_worker_losses: int | None
     max_snoozes: int | None
     throttle_cooldown: float
+    #: Asked about an error on which its worker has no opinion; None asks nobody.
+    classify: Callable[[Exception], Verdict | None] | None
     secrets: tuple[str, ...]
     rng: random.Random
     debug: bool

@@ -35,6 +35,7 @@ def pool_settings(**changes: Any) -> Settings:
         "max_worker_losses": 3,
         "max_snoozes": 10,
         "throttle_cooldown": 1.0,
+        "classify": None,
         "secrets": (),
         "rng": random.Random(0),
         "debug": False,

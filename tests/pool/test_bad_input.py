@@ -43,6 +43,10 @@ NOT_SECONDS = [-1, nan, inf, "5", True, [1]]
 NOT_COUNTS = [-1, 1.5, "5", True]
 
 
+async def awaited(error: Exception) -> None:
+    """No classifier: nobody awaits one."""
+
+
 def refused(call: Callable[[], object], field: str) -> None:
     with pytest.raises((TypeError, ValueError)) as error:
         call()
@@ -104,6 +108,8 @@ def test_a_pool_refuses_what_is_not_a_count(option: str, value: Any) -> None:
         ({"secrets": "sk-1"}, "secrets"),
         ({"debug": 1}, "debug"),
         ({"max_retrys": 3}, "max_retrys"),
+        ({"classify": Discard()}, "classify"),
+        ({"classify": awaited}, "classify"),
         ({"metadata": 5}, "metadata"),
         ({"metadata": [1]}, "metadata"),
         ({"secrets": 5}, "secrets"),

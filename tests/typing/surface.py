@@ -99,6 +99,7 @@ async def call(connection: Connection, data: str) -> bool:
 async def submitting() -> None:
     async with Pool([Text()], retry=RetryPolicy.fixed(1), cost=lambda data: data) as pool:
         assert_type(pool, Pool[int, str])
+        Pool([Text()], classify=Text().classify)
         handle = pool.submit(1, cost={"tokens": 5}, bounce=True, require="gpu")
         assert_type(handle, TaskHandle[str])
         assert_type(await handle, str)
