@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging as _logging
 
 from ._attempt import Attempt, Frame
+from ._breaker import Breaker
 from ._context import TaskContext, current_task
 from ._dead import DeadTask, DeadTasks
 from ._errors import (
@@ -30,7 +31,7 @@ from ._errors import (
 from ._handle import TaskHandle
 from ._hooks import AttemptEnded, AttemptFailed, Hooks, Subscription
 from ._limits import Bucket, Limiter, Window
-from ._moves import Event, TaskMoved, WorkerMoved
+from ._moves import BreakerMoved, Event, TaskMoved, WorkerMoved
 from ._options import SubmitOptions
 from ._past import Move, Times
 from ._pool import Pool
@@ -41,6 +42,7 @@ from ._router import Candidate, LeastRecentlyUsed, MostQuota, RoundRobin, Strate
 from ._snapshot import FactorySnapshot, Snapshot, WorkerSnapshot
 from ._states import (
     AttemptOutcome,
+    BreakerState,
     EndReason,
     FailureAction,
     PoolState,
@@ -59,6 +61,9 @@ __all__ = [
     "AttemptOutcome",
     "AttemptTimeout",
     "Bounce",
+    "Breaker",
+    "BreakerMoved",
+    "BreakerState",
     "Bucket",
     "Candidate",
     "CloseReport",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ._agenda import Due
 from ._errors import InvariantBroken
-from ._states import LEGAL_MOVES, TaskState, WorkerState, WorkerWish
+from ._states import LEGAL_MOVES, BreakerState, TaskState, WorkerState, WorkerWish
 
 if TYPE_CHECKING:
     from ._ledger import Ledger
@@ -29,6 +29,7 @@ def audit(ledger: Ledger) -> None:
     _counters_add_up(ledger, len(queued), len(scheduled), len(held))
     _free_workers_are_listed(ledger)
     _headcount_is_right(ledger)
+    _breakers_are_listed(ledger)
     _nobody_idles_beside_work(ledger)
     _demand(ledger.ending or not ledger.waits.stalled(ledger), "an attempt waits in vain")
     for task in (*queued, *scheduled, *held):
@@ -104,6 +105,15 @@ def _headcount_is_right(ledger: Ledger) -> None:
     ledger.roster.recount()
     counted = ledger.roster.headcount()
     _demand(kept == counted, f"headcount {kept}, counted {counted}")
+
+
+def _breakers_are_listed(ledger: Ledger) -> None:
+    open_ = 0
+    for record in ledger.roster.workers.values():
+        if record.health is not None and record.health.state is BreakerState.OPEN:
+            open_ |= record.bit
+            _demand(record.task is None, f"{record.name} runs although its breaker is open")
+    _demand(ledger.roster.ejected == open_, f"ejected {ledger.roster.ejected:b}, open {open_:b}")
 
 
 def _nobody_idles_beside_work(ledger: Ledger) -> None:

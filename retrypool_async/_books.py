@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._agenda import Agenda, Due
 from ._errors import CostTooLarge, NoWorkers, RetryPoolError, Unroutable, WorkerRemoved
-from ._moves import TaskMoved, WorkerMoved
+from ._moves import BreakerMoved, TaskMoved, WorkerMoved
 from ._ready import ANY_WORKER, ReadyQueue, RouteKey
 from ._roster import Roster, WorkerRecord
 from ._router import LeastRecentlyUsed, Strategy
@@ -25,6 +25,7 @@ from ._waits import Waits
 if TYPE_CHECKING:
     from ._elastic import Elastic
     from ._settings import NoWorkersPolicy, Settings
+    from ._states import BreakerState
     from ._task import Cost
 
 # Looked up once: these are read several times per task.
@@ -46,6 +47,7 @@ class Effect(Enum):
     OVERDUE = auto()  #: (worker, task): its attempt has reached its limit
     SETTLED = auto()  #: (task, None): tell who waits for it
     DEADLOCK = auto()  #: (wait, chain): tell the attempt that it waits in vain
+    BREAKER = auto()  #: (worker, event): its breaker has moved; tell the log and the observers
     STUCK = auto()  #: (worker, None): its code ignores being stopped
     GONE = auto()  #: (worker, None): it has left the pool
     EVENT = auto()  #: (event, None): tell the observers
@@ -240,6 +242,12 @@ class Books:
         if self.observed:
             event = WorkerMoved(record.ref, old, record.state, reason, now)
             self.outbox.append((Effect.EVENT, event, None))
+
+    def _told_breaker(
+        self, record: WorkerRecord, old: BreakerState, new: BreakerState, reason: str, now: float
+    ) -> None:
+        event = BreakerMoved(record.ref, old, new, reason, now)
+        self.outbox.append((Effect.BREAKER, record, event))
 
 
 def route_key(task: Task) -> RouteKey:

@@ -54,7 +54,7 @@ class Dispatch(Books):
         Workers of stalled attempts will not.
         """
         roster = self.roster
-        untried = roster.eligible(key.require, key.worker) & ~key.tried
+        untried = roster.eligible(key.require, key.worker) & ~key.tried & ~roster.ejected
         for record in roster.of(untried):
             if (
                 record.routable
@@ -376,7 +376,8 @@ class Dispatch(Books):
         if record.state is WorkerState.STARTING:
             return "starting", None
         if record.cooling_until > now:
-            return "cooling", record.cooling_until - now
+            ejected = self.roster.ejected & record.bit
+            return "breaker open" if ejected else "cooling", record.cooling_until - now
         if record.state is not IDLE:
             return record.state.name.lower(), None
         wait = max((quota.until(task.cost, now) for quota in record.quotas), default=0.0)

@@ -46,9 +46,9 @@ class QueueTimeout(RetryPoolError, TimeoutError):
     """The task did not start within its `queue_timeout`.
 
     Attributes:
-        reason: What it waited for: "busy", "quota", "cooling", "paused", "starting",
-            "no workers", "free" (others went first), or the state of the worker that it may
-            run on: "resetting", "failed", "stuck".
+        reason: What it waited for: "busy", "quota", "cooling", "breaker open", "paused",
+            "starting", "no workers", "free" (others went first), or the state of the worker that it
+            may run on: "resetting", "failed", "stuck".
         next_available: Seconds until a worker could have taken it, or None when unknown.
     """
 

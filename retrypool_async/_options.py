@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, cast
 
+from ._breaker import Breaker
 from ._retry import RetryPolicy
 from ._router import LeastRecentlyUsed, Strategy
 from ._settings import NoWorkersPolicy, Sizes
@@ -185,6 +186,13 @@ def pool_sizes(
     if most < least:
         raise ValueError(f"max_workers must be at least min_workers, got {most} and {least}")
     return Sizes(min_workers=least, max_workers=most, idle_timeout=timeout)
+
+
+def breaker_option(value: Breaker | None) -> Breaker | None:
+    """The `breaker` option."""
+    if value is not None and not isinstance(value, Breaker):
+        raise TypeError(f"breaker must be a Breaker, got {type(value).__name__}")
+    return value
 
 
 def classifier(value: Any) -> Callable[[Exception], Verdict | None] | None:

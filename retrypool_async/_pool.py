@@ -78,6 +78,7 @@ class Pool(PoolStaff[T, R]):
         hook_timeout: Seconds that an async hook may take.
         shutdown_timeout: Seconds that leaving `async with` normally may wait for tasks.
         max_retry_after: The longest wait in seconds that a service may ask for.
+        breaker: A `Breaker` that takes workers out of use for a while that keep failing.
         max_throttles, max_worker_losses, max_snoozes: How often a task may be refused, lose its
             worker, or be put off, before it dies. None sets no limit.
         throttle_cooldown: Seconds that a refused worker cools when the service did not say.

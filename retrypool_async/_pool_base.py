@@ -14,6 +14,7 @@ from ._errors import PolicyError, PoolClosed, Unroutable, WorkerRemoved
 from ._handle import TaskHandle
 from ._hooks import Hooks
 from ._options import (
+    breaker_option,
     classifier,
     collection,
     cost_of,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     from tenacity import AsyncRetrying, Retrying
 
+    from ._breaker import Breaker
     from ._verdict import Verdict
 
 
@@ -83,6 +85,7 @@ class PoolBase(Generic[T, R]):
         hook_timeout: float | timedelta = 10.0,
         shutdown_timeout: float | timedelta | None = 60.0,
         max_retry_after: float | timedelta = 86_400.0,
+        breaker: Breaker | None = None,
         max_throttles: int | None = 100,
         max_worker_losses: int | None = 3,
         max_snoozes: int | None = 1000,
@@ -104,6 +107,7 @@ class PoolBase(Generic[T, R]):
             hook_timeout=seconds("hook_timeout", hook_timeout),
             shutdown_timeout=optional_seconds("shutdown_timeout", shutdown_timeout),
             max_retry_after=seconds("max_retry_after", max_retry_after),
+            breaker=breaker_option(breaker),
             max_throttles=optional_count("max_throttles", max_throttles),
             max_worker_losses=optional_count("max_worker_losses", max_worker_losses, at_least=1),
             max_snoozes=optional_count("max_snoozes", max_snoozes),

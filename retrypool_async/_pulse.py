@@ -23,10 +23,11 @@ from ._handle import TaskHandle
 from ._hooks import Hooks, Observers
 from ._judge import Judge
 from ._ledger import Ledger
-from ._moves import Event, TaskMoved
+from ._moves import BreakerMoved, Event, TaskMoved
 from ._states import (
     FINAL_STATES,
     AttemptOutcome,
+    BreakerState,
     TaskState,
 )
 from ._waits import Wait
@@ -173,6 +174,8 @@ class Pulse:
                 # wakes it may be behind this timer in this turn of the loop, and then it takes
                 # its last step behind the first of these two calls in the next.
                 self.loop.call_soon(self.loop.call_soon, self._cut_off, subject, detail)
+            elif effect is Effect.BREAKER:
+                self._breaker_moved(subject, detail)
             elif effect is Effect.STUCK:
                 self._stuck(subject)
             elif effect is Effect.DEADLOCK:
@@ -213,6 +216,18 @@ class Pulse:
         logger.warning(
             "worker %s ignores being stopped and is out of use until its code ends", record.name
         )
+
+    def _breaker_moved(self, record: WorkerRecord, event: BreakerMoved) -> None:
+        opened = event.new is BreakerState.OPEN
+        logger.log(
+            logging.WARNING if opened else logging.INFO,
+            "worker %s: breaker %s: %s",
+            record.name,
+            event.new.name,
+            event.reason,
+            extra={"pool": self.settings.name, "worker": record.name},
+        )
+        self._tell(event)
 
     def _settled(self, task: Task) -> None:
         """A task has ended in any way but success."""

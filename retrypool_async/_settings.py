@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
+    from ._breaker import Breaker
     from ._verdict import Verdict
 
 NoWorkersPolicy = Literal["raise", "wait", "dead"] | float
@@ -39,6 +40,7 @@ class Settings:
     hook_timeout: float
     shutdown_timeout: float | None
     max_retry_after: float
+    breaker: Breaker | None
     max_throttles: int | None
     max_worker_losses: int | None
     max_snoozes: int | None

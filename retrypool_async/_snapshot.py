@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ._states import TaskState, WorkerState, WorkerWish
+from ._states import BreakerState, TaskState, WorkerState, WorkerWish
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +31,8 @@ class WorkerSnapshot:
     quota_left: Mapping[str, float]
     #: When it will have cooled, None when it is not cooling.
     cooling_until: float | None
+    #: What its breaker makes of it, None without one.
+    breaker: BreakerState | None
     pause_reason: str | None
     served: int
     failed: int
@@ -131,6 +133,7 @@ def take_snapshot(ledger: Ledger, pool_quotas: tuple[Quota, ...], now: float) ->
                 tags=record.tags,
                 quota_left=left,
                 cooling_until=record.cooling_until if record.cooling_until > now else None,
+                breaker=None if record.health is None else record.health.state,
                 pause_reason=record.pause_reason,
                 served=record.served,
                 failed=record.failed,

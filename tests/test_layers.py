@@ -20,7 +20,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"_past"}),
     frozenset({"_task"}),
     # policies, then what users hold in their hands
-    frozenset({"_limits", "_retry", "_secrets", "_hooks", "_context"}),
+    frozenset({"_breaker", "_limits", "_retry", "_secrets", "_hooks", "_context"}),
     frozenset({"_quota"}),
     frozenset({"_handle", "_map", "_dead", "_snapshot", "_threads", "_worker"}),
     # the parts of the ledger, and of the engine
@@ -52,6 +52,7 @@ STDLIB_ONLY = {
     *(LEVELS[0] | LEVELS[1] | LEVELS[2] | LEVELS[3]),
     *(
         "_books",
+        "_breaker",
         "_dispatch",
         "_staff",
         "_hiring",

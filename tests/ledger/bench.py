@@ -31,6 +31,7 @@ def pool_settings(**changes: Any) -> Settings:
         "hook_timeout": 5.0,
         "shutdown_timeout": None,
         "max_retry_after": 100.0,
+        "breaker": None,
         "max_throttles": 10,
         "max_worker_losses": 3,
         "max_snoozes": 10,

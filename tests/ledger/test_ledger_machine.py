@@ -17,7 +17,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from retrypool_async import AttemptOutcome, Bucket, EndReason, Quota, Window
+from retrypool_async import AttemptOutcome, Breaker, Bucket, EndReason, Quota, Window
 from retrypool_async._agenda import Due
 from retrypool_async._ledger import Ledger
 from retrypool_async._ruling import Again, Ending, Ruling
@@ -42,6 +42,7 @@ class LedgerMachine(RuleBasedStateMachine):
     """Decides what happens next; `Play` does it, and looks whether the ledger is right."""
 
     play: Play
+    breaker: Breaker | None = None
 
     def pick(self, data: st.DataObject, items: list[Any]) -> Any:
         return items[data.draw(st.integers(0, len(items) - 1))]
@@ -55,7 +56,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def build(
         self, data: st.DataObject, no_workers: Any, max_queue: int | None, workers: int
     ) -> None:
-        self.play = Play(no_workers=no_workers, max_queue=max_queue)
+        self.play = Play(no_workers=no_workers, max_queue=max_queue, breaker=self.breaker)
         for _ in range(workers):
             self.add_worker(data)
             self.play.obey(self.play.posts[-1])
@@ -278,15 +279,32 @@ class LedgerMachine(RuleBasedStateMachine):
         self.play.check_patience()
 
 
+class BreakerMachine(LedgerMachine):
+    """The same with a breaker, which opens again and again in the course of so short a life."""
+
+    breaker = Breaker(2, rate=0.6, window=5, cooldown=1, max_cooldown=4)
+
+
+LIVES = settings(
+    max_examples=800,
+    stateful_step_count=50,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=list(HealthCheck),
+)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 class TestLedger(LedgerMachine.TestCase):
     """Lives chosen anew in every run; a failing one is printed with a blob to repeat it."""
 
-    settings = settings(
-        max_examples=800,
-        stateful_step_count=50,
-        deadline=None,
-        print_blob=True,
-        suppress_health_check=list(HealthCheck),
-    )
+    settings = LIVES
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+class TestBreakers(BreakerMachine.TestCase):
+    """The same with breakers."""
+
+    settings = settings(LIVES, max_examples=300)

@@ -12,6 +12,9 @@ from retrypool_async import (
     Attempt,
     AttemptEnded,
     AttemptFailed,
+    Breaker,
+    BreakerMoved,
+    BreakerState,
     CloseReport,
     DeadTask,
     DeadTasks,
@@ -99,7 +102,9 @@ async def call(connection: Connection, data: str) -> bool:
 async def submitting() -> None:
     async with Pool([Text()], retry=RetryPolicy.fixed(1), cost=lambda data: data) as pool:
         assert_type(pool, Pool[int, str])
-        Pool([Text()], classify=Text().classify)
+        breaker = Breaker(failures=3, cooldown=timedelta(minutes=1))
+        assert_type(breaker.cooldown, float)
+        Pool([Text()], classify=Text().classify, breaker=breaker)
         handle = pool.submit(1, cost={"tokens": 5}, bounce=True, require="gpu")
         assert_type(handle, TaskHandle[str])
         assert_type(await handle, str)
@@ -171,12 +176,15 @@ async def watching(pool: Pool[int, str]) -> None:
         assert_type(event, Event)
         if isinstance(event, TaskMoved):
             assert_type(event.new, TaskState)
-        else:
-            assert_type(event, WorkerMoved)
+        elif isinstance(event, WorkerMoved):
             assert_type(event.new, WorkerState)
+        else:
+            assert_type(event, BreakerMoved)
+            assert_type(event.new, BreakerState)
     assert_type(events.dropped, int)
     snapshot = pool.snapshot()
     assert_type(snapshot.workers, tuple[WorkerSnapshot, ...])
+    assert_type(snapshot.workers[0].breaker, BreakerState | None)
     assert_type(snapshot.workers[0].metadata, Mapping[str, Any])
     assert_type(snapshot.tasks[TaskState.QUEUED], int)
     assert_type(pool.state, PoolState)
