@@ -6,6 +6,7 @@ import logging as _logging
 
 from ._attempt import Attempt, Frame
 from ._breaker import Breaker
+from ._budget import RetryBudget
 from ._context import TaskContext, current_task
 from ._dead import DeadTask, DeadTasks
 from ._errors import (
@@ -18,6 +19,7 @@ from ._errors import (
     PoolClosed,
     QueueFull,
     QueueTimeout,
+    RetryBudgetExceeded,
     RetryPoolError,
     SnoozeLimit,
     TaskTimeout,
@@ -93,6 +95,8 @@ __all__ = [
     "QueueTimeout",
     "Quota",
     "ResourceWorker",
+    "RetryBudget",
+    "RetryBudgetExceeded",
     "RetryPolicy",
     "RetryPoolError",
     "RoundRobin",

@@ -72,6 +72,10 @@ def _counters_add_up(ledger: Ledger, queued: int, scheduled: int, held: int) -> 
         ledger.submitted == ledger.live + ended,
         f"submitted {ledger.submitted}, live {ledger.live}, ended {ended}",
     )
+    if ledger.retries is not None:
+        retrying = sum(task.past is not None and task.past.retrying for task in ledger.unfinished())
+        kept = ledger.retries.under_way
+        _demand(kept == retrying, f"retries under way {kept}, counted {retrying}")
     promised = sum(
         record.state is WorkerState.RESERVED
         and record.task is not None

@@ -270,6 +270,10 @@ class Dispatch(Books):
         return self.ready.line_for(task.cost)
 
     def _fall_due(self, task: Task, now: float) -> None:
+        if self.retries is not None and (turn := self._turn(task, now)) > now:
+            task.due = turn
+            self.agenda.add(turn, Due.RETRY, task)
+            return
         self.scheduled -= 1
         line = self._line(task)
         if line is not None:

@@ -125,6 +125,13 @@ class SnoozeLimit(RetryPoolError):
     """The task asked to be tried later more than `max_snoozes` times."""
 
 
+class RetryBudgetExceeded(RetryPoolError):
+    """The task failed while as many others were being retried as the pool's `RetryBudget` allows.
+
+    It is raised from the error of its last attempt.
+    """
+
+
 class WorkerRemoved(RetryPoolError):
     """The worker that was asked for, or that a task was pinned to, has been removed."""
 

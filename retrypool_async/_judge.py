@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ._errors import (
     AttemptTimeout,
     PolicyError,
+    RetryBudgetExceeded,
     SnoozeLimit,
     TaskTimeout,
     ThrottleLimit,
@@ -46,6 +47,7 @@ class Books(Protocol):
     """What judging needs to know of the ledger."""
 
     def alternatives(self, task: Task, record: WorkerRecord, by: float) -> bool: ...
+    def may_retry(self, task: Task) -> bool: ...
     def timeout_error(self, task: Task, waiting_for: str, *, spent: int = 0) -> TaskTimeout: ...
 
 
@@ -75,6 +77,7 @@ class Judge:
             or task.deadline is not None
             or not isinstance(error, Exception)
             or isinstance(error, Verdict)
+            or (self._settings.retry_budget is not None and not self._books.may_retry(task))
         ):
             return None
         return policy.usual_wait(task.attempt_count + 1, self._settings.rng)
@@ -155,6 +158,8 @@ class Judge:
                 return _end(outcome, error, decision, error)
             if not options.immediate:
                 delay = self._clipped(task, decision, now)
+        if not self._books.may_retry(task):
+            return _over_budget(outcome, error)
         again = Again(
             delay=delay,
             front=options.immediate,
@@ -277,6 +282,8 @@ class Judge:
         decision = policy.decide(task, error, self._pool, self._settings.rng, now)
         if isinstance(decision, EndReason):
             return _end(AttemptOutcome.BOUNCED, error, decision, error)
+        if not self._books.may_retry(task):
+            return _over_budget(AttemptOutcome.BOUNCED, error)
         return Ruling(outcome=AttemptOutcome.BOUNCED, error=error, task=Again(elsewhere=True))
 
 
@@ -297,6 +304,11 @@ def _end(
     outcome: AttemptOutcome, error: BaseException, reason: EndReason, raised: BaseException
 ) -> Ruling:
     return Ruling(outcome=outcome, error=error, task=Ending(reason=reason, error=raised))
+
+
+def _over_budget(outcome: AttemptOutcome, error: Exception) -> Ruling:
+    limit = RetryBudgetExceeded("too many tasks of the pool are being retried already")
+    return Ruling(outcome=outcome, error=error, task=_ending(EndReason.RETRY_BUDGET, limit, error))
 
 
 def _ending(reason: EndReason, limit: Exception, error: Exception) -> Ending:

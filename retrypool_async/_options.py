@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, cast
 
-from ._breaker import Breaker
 from ._retry import RetryPolicy
 from ._router import LeastRecentlyUsed, Strategy
 from ._settings import NoWorkersPolicy, Sizes
@@ -188,10 +187,10 @@ def pool_sizes(
     return Sizes(min_workers=least, max_workers=most, idle_timeout=timeout)
 
 
-def breaker_option(value: Breaker | None) -> Breaker | None:
-    """The `breaker` option."""
-    if value is not None and not isinstance(value, Breaker):
-        raise TypeError(f"breaker must be a Breaker, got {type(value).__name__}")
+def instance_of(name: str, value: T | None, kind: type[T]) -> T | None:
+    """One of our own records, or None."""
+    if value is not None and not isinstance(value, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}, got {type(value).__name__}")
     return value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ._agenda import Due
@@ -40,6 +41,8 @@ class Outcomes(Intake):
         task.debit = None
         self.succeeded += 1
         self.live -= 1
+        if task.past is not None and self.retries is not None:
+            self._end_retry(task)
         record.served += 1
         if record.suspect:
             self._exonerate(record, task, now)
@@ -120,6 +123,8 @@ class Outcomes(Intake):
         task.due = now + delay
         self.scheduled += 1
         self.agenda.add(task.due, Due.RETRY, task)
+        if self.retries is not None:
+            self._begin_retry(task)
         record.failed += 1
         record.runs += 1
         record.run_seconds += now - task.started_at
@@ -200,6 +205,10 @@ class Outcomes(Intake):
         self._flag(record)
 
         plan = ruling.task
+        if self.retries is not None and ruling.counted and isinstance(plan, Again):
+            self._begin_retry(task)
+            if plan.delay == 0.0 and (turn := self._turn(task, now)) > now:
+                plan = replace(plan, delay=turn - now, front=False, same_worker=False)
         if isinstance(plan, Again) and plan.same_worker and self._may_run(record, task, now):
             self._moved(task, QUEUED, "again at once", now, run)
             task.queued_at = now
@@ -255,6 +264,14 @@ class Outcomes(Intake):
             return False
         self._requeue(task, "retry", now, front=plan.front, keep_place=plan.keep_place, run=run)
         return True
+
+    def may_retry(self, task: Task) -> bool:
+        """True when the retry budget allows for a retry of a task whose attempt has just failed."""
+        retries = self.retries
+        if retries is None:
+            return True
+        others = retries.under_way - (task.past is not None and task.past.retrying)
+        return others + 1 <= retries.limit(self.live)
 
     def _blame(self, record: WorkerRecord, task: Task, now: float) -> bool:
         """A run has failed: tell the worker's breaker. True if that takes the worker out of use."""

@@ -79,6 +79,7 @@ class Pool(PoolStaff[T, R]):
         shutdown_timeout: Seconds that leaving `async with` normally may wait for tasks.
         max_retry_after: The longest wait in seconds that a service may ask for.
         breaker: A `Breaker` that takes workers out of use for a while that keep failing.
+        retry_budget: A `RetryBudget` that bounds retries over the whole pool.
         max_throttles, max_worker_losses, max_snoozes: How often a task may be refused, lose its
             worker, or be put off, before it dies. None sets no limit.
         throttle_cooldown: Seconds that a refused worker cools when the service did not say.

@@ -8,16 +8,18 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
+from ._breaker import Breaker
+from ._budget import RetryBudget
 from ._dead import DeadTask
 from ._engine import Engine
 from ._errors import PolicyError, PoolClosed, Unroutable, WorkerRemoved
 from ._handle import TaskHandle
 from ._hooks import Hooks
 from ._options import (
-    breaker_option,
     classifier,
     collection,
     cost_of,
+    instance_of,
     metadata_copy,
     no_workers_policy,
     pool_sizes,
@@ -44,7 +46,6 @@ if TYPE_CHECKING:
 
     from tenacity import AsyncRetrying, Retrying
 
-    from ._breaker import Breaker
     from ._verdict import Verdict
 
 
@@ -86,6 +87,7 @@ class PoolBase(Generic[T, R]):
         shutdown_timeout: float | timedelta | None = 60.0,
         max_retry_after: float | timedelta = 86_400.0,
         breaker: Breaker | None = None,
+        retry_budget: RetryBudget | None = None,
         max_throttles: int | None = 100,
         max_worker_losses: int | None = 3,
         max_snoozes: int | None = 1000,
@@ -107,7 +109,8 @@ class PoolBase(Generic[T, R]):
             hook_timeout=seconds("hook_timeout", hook_timeout),
             shutdown_timeout=optional_seconds("shutdown_timeout", shutdown_timeout),
             max_retry_after=seconds("max_retry_after", max_retry_after),
-            breaker=breaker_option(breaker),
+            breaker=instance_of("breaker", breaker, Breaker),
+            retry_budget=instance_of("retry_budget", retry_budget, RetryBudget),
             max_throttles=optional_count("max_throttles", max_throttles),
             max_worker_losses=optional_count("max_worker_losses", max_worker_losses, at_least=1),
             max_snoozes=optional_count("max_snoozes", max_snoozes),

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ._breaker import Breaker
+    from ._budget import RetryBudget
     from ._verdict import Verdict
 
 NoWorkersPolicy = Literal["raise", "wait", "dead"] | float
@@ -41,6 +42,7 @@ class Settings:
     shutdown_timeout: float | None
     max_retry_after: float
     breaker: Breaker | None
+    retry_budget: RetryBudget | None
     max_throttles: int | None
     max_worker_losses: int | None
     max_snoozes: int | None

@@ -73,6 +73,8 @@ class Snapshot:
     dead: int
     cancelled: int
     dropped: int
+    #: Tasks that are being retried, as a retry budget counts them; None without one.
+    retrying: int | None
     #: Tasks that no worker present, or to be made, could ever take.
     unroutable: int
     #: Age in seconds of the ready task that was submitted first, 0 when none waits.
@@ -156,6 +158,7 @@ def take_snapshot(ledger: Ledger, pool_quotas: tuple[Quota, ...], now: float) ->
         dead=ledger.dead,
         cancelled=ledger.cancelled,
         dropped=ledger.dropped,
+        retrying=None if ledger.retries is None else ledger.retries.under_way,
         unroutable=unroutable,
         oldest_wait=max((now - task.submitted_at for task in ready), default=0.0),
         paused=ledger.paused,

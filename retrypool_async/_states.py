@@ -149,6 +149,7 @@ class EndReason(Enum):
     THROTTLES = "too many throttles"
     WORKER_LOSSES = "too many workers lost"
     SNOOZES = "too many snoozes"
+    RETRY_BUDGET = "retry budget exceeded"
     NO_WORKERS = "no worker can take it"
     COST = "cost exceeds every quota"
     CANCELLED = "cancelled by the caller"

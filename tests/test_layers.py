@@ -20,7 +20,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"_past"}),
     frozenset({"_task"}),
     # policies, then what users hold in their hands
-    frozenset({"_breaker", "_limits", "_retry", "_secrets", "_hooks", "_context"}),
+    frozenset({"_breaker", "_budget", "_limits", "_retry", "_secrets", "_hooks", "_context"}),
     frozenset({"_quota"}),
     frozenset({"_handle", "_map", "_dead", "_snapshot", "_threads", "_worker"}),
     # the parts of the ledger, and of the engine
@@ -53,6 +53,7 @@ STDLIB_ONLY = {
     *(
         "_books",
         "_breaker",
+        "_budget",
         "_dispatch",
         "_staff",
         "_hiring",

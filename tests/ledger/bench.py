@@ -32,6 +32,7 @@ def pool_settings(**changes: Any) -> Settings:
         "shutdown_timeout": None,
         "max_retry_after": 100.0,
         "breaker": None,
+        "retry_budget": None,
         "max_throttles": 10,
         "max_worker_losses": 3,
         "max_snoozes": 10,

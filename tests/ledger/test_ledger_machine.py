@@ -17,7 +17,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from retrypool_async import AttemptOutcome, Breaker, Bucket, EndReason, Quota, Window
+from retrypool_async import AttemptOutcome, Breaker, Bucket, EndReason, Quota, RetryBudget, Window
 from retrypool_async._agenda import Due
 from retrypool_async._ledger import Ledger
 from retrypool_async._ruling import Again, Ending, Ruling
@@ -43,6 +43,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     play: Play
     breaker: Breaker | None = None
+    retry_budget: RetryBudget | None = None
 
     def pick(self, data: st.DataObject, items: list[Any]) -> Any:
         return items[data.draw(st.integers(0, len(items) - 1))]
@@ -56,7 +57,12 @@ class LedgerMachine(RuleBasedStateMachine):
     def build(
         self, data: st.DataObject, no_workers: Any, max_queue: int | None, workers: int
     ) -> None:
-        self.play = Play(no_workers=no_workers, max_queue=max_queue, breaker=self.breaker)
+        self.play = Play(
+            no_workers=no_workers,
+            max_queue=max_queue,
+            breaker=self.breaker,
+            retry_budget=self.retry_budget,
+        )
         for _ in range(workers):
             self.add_worker(data)
             self.play.obey(self.play.posts[-1])
@@ -280,8 +286,9 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 class BreakerMachine(LedgerMachine):
-    """The same with a breaker, which opens again and again in the course of so short a life."""
+    """The same with a breaker, which opens again and again, and with retries being counted."""
 
+    retry_budget = RetryBudget()
     breaker = Breaker(2, rate=0.6, window=5, cooldown=1, max_cooldown=4)
 
 

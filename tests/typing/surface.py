@@ -29,6 +29,7 @@ from retrypool_async import (
     PoolState,
     Quota,
     ResourceWorker,
+    RetryBudget,
     RetryPolicy,
     Snapshot,
     Subscription,
@@ -104,7 +105,8 @@ async def submitting() -> None:
         assert_type(pool, Pool[int, str])
         breaker = Breaker(failures=3, cooldown=timedelta(minutes=1))
         assert_type(breaker.cooldown, float)
-        Pool([Text()], classify=Text().classify, breaker=breaker)
+        budget = RetryBudget(ratio=0.5, rate=10)
+        Pool([Text()], classify=Text().classify, breaker=breaker, retry_budget=budget)
         handle = pool.submit(1, cost={"tokens": 5}, bounce=True, require="gpu")
         assert_type(handle, TaskHandle[str])
         assert_type(await handle, str)
@@ -187,6 +189,7 @@ async def watching(pool: Pool[int, str]) -> None:
     assert_type(snapshot.workers[0].breaker, BreakerState | None)
     assert_type(snapshot.workers[0].metadata, Mapping[str, Any])
     assert_type(snapshot.tasks[TaskState.QUEUED], int)
+    assert_type(snapshot.retrying, int | None)
     assert_type(pool.state, PoolState)
     assert_type(pool.dead, DeadTasks)
     assert_type(pool.dead.pull(1), DeadTask)
