@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ._states import BreakerState
-from ._time import TOLERANCE, count, number, optional_count, seconds
+from ._time import TOLERANCE, count, optional_count, seconds, share
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -69,12 +69,12 @@ class Breaker:
         first = seconds("cooldown", cooldown, at_least=SHORTEST)
         checked = {
             "failures": optional_count("failures", failures, at_least=1),
-            "rate": None if rate is None else _share("rate", rate),
+            "rate": None if rate is None else share("rate", rate),
             "window": count("window", window, at_least=1),
             "cooldown": first,
             "max_cooldown": seconds("max_cooldown", max_cooldown, at_least=first),
             "probes": count("probes", probes, at_least=1),
-            "max_ejected": _share("max_ejected", max_ejected),
+            "max_ejected": share("max_ejected", max_ejected),
         }
         if checked["rate"] == 0.0:
             raise ValueError("rate must be more than 0")
@@ -82,13 +82,6 @@ class Breaker:
             raise ValueError("failures and rate must not both be None")
         for name, value in checked.items():
             object.__setattr__(self, name, value)
-
-
-def _share(name: str, value: object) -> float:
-    share = number(name, value, at_least=0.0)
-    if share > 1.0:
-        raise ValueError(f"{name} must be at most 1, got {share:g}")
-    return share
 
 
 class Health:

@@ -223,21 +223,24 @@ class Judge:
         hint = usable("Throttled.retry_after", verdict.retry_after)
         if hint is None:
             doubled = settings.throttle_cooldown * 2.0 ** min(record.hints_missing, 64)
-            cool_for = min(doubled, max(LONGEST_UNHINTED_COOLDOWN, settings.throttle_cooldown))
+            asked = min(doubled, max(LONGEST_UNHINTED_COOLDOWN, settings.throttle_cooldown))
+            cool_for = asked
         else:
-            cool_for = hint
+            asked = cool_for = hint
+            if settings.hint_jitter:
+                cool_for += hint * settings.hint_jitter * settings.rng.random()
         refusals = (task.past or NO_PAST).throttles + 1
         plan: Again | Ending = Again(
             keep_place=True, else_ending=self._past_deadline(task, error, "cooling", spent=0)
         )
         if settings.max_throttles is not None and refusals > settings.max_throttles:
             plan = _ending(EndReason.THROTTLES, ThrottleLimit(f"refused {refusals} times"), error)
-        elif cool_for > settings.max_retry_after and not self._books.alternatives(
+        elif asked > settings.max_retry_after and not self._books.alternatives(
             task, record, now + settings.max_retry_after
         ):
             plan = _ending(
                 EndReason.HINT_TOO_LONG,
-                ThrottleLimit(f"refused for {cool_for:g} s, more than max_retry_after"),
+                ThrottleLimit(f"refused for {asked:g} s, more than max_retry_after"),
                 error,
             )
         return Ruling(

@@ -83,6 +83,7 @@ class Pool(PoolStaff[T, R]):
         max_throttles, max_worker_losses, max_snoozes: How often a task may be refused, lose its
             worker, or be put off, before it dies. None sets no limit.
         throttle_cooldown: Seconds that a refused worker cools when the service did not say.
+        hint_jitter: Share of a service's hint, 0 to 1, up to which it is lengthened at random.
         classify: Says whose fault an error is that a worker's own `classify` has no opinion on: a
             plain function of the error that returns a verdict, or None for an ordinary failure.
         rng: Feeds every random choice.

@@ -38,7 +38,7 @@ from ._secrets import mask_logs
 from ._settings import NoWorkersPolicy, Settings
 from ._supervisor import Supervisor
 from ._task import ONE_REQUEST, Cost, TaskOptions
-from ._time import count, flag, optional_count, optional_seconds, seconds
+from ._time import count, flag, optional_count, optional_seconds, seconds, share
 from ._worker import Traits, Worker, quotas_of
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ class PoolBase(Generic[T, R]):
         max_worker_losses: int | None = 3,
         max_snoozes: int | None = 1000,
         throttle_cooldown: float | timedelta = 1.0,
+        hint_jitter: float = 0.0,
         classify: Callable[[Exception], Verdict | None] | None = None,
         rng: random.Random | None = None,
         secrets: Iterable[str] = (),
@@ -115,6 +116,7 @@ class PoolBase(Generic[T, R]):
             max_worker_losses=optional_count("max_worker_losses", max_worker_losses, at_least=1),
             max_snoozes=optional_count("max_snoozes", max_snoozes),
             throttle_cooldown=seconds("throttle_cooldown", throttle_cooldown),
+            hint_jitter=share("hint_jitter", hint_jitter),
             classify=classifier(classify),
             secrets=secret_texts(secrets),
             rng=random_source(rng),

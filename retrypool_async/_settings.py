@@ -47,6 +47,8 @@ class Settings:
     max_worker_losses: int | None
     max_snoozes: int | None
     throttle_cooldown: float
+    #: The largest share of a hint that is added to it, at random.
+    hint_jitter: float
     #: Asked about an error on which its worker has no opinion; None asks nobody.
     classify: Callable[[Exception], Verdict | None] | None
     secrets: tuple[str, ...]

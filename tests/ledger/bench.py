@@ -37,6 +37,7 @@ def pool_settings(**changes: Any) -> Settings:
         "max_worker_losses": 3,
         "max_snoozes": 10,
         "throttle_cooldown": 1.0,
+        "hint_jitter": 0.0,
         "classify": None,
         "secrets": (),
         "rng": random.Random(0),

@@ -74,6 +74,12 @@ def test_a_pool_refuses_what_is_not_seconds(option: str, value: Any) -> None:
     refused(lambda: Pool(**{option: value}), option)
 
 
+@pytest.mark.parametrize("value", [-0.1, 1.1, nan, inf, "0.1", True, None])
+def test_a_pool_refuses_a_jitter_of_hints_that_is_no_share(value: Any) -> None:
+    """Named."""
+    refused(lambda: Pool(hint_jitter=value), "hint_jitter")
+
+
 @pytest.mark.parametrize("value", NOT_COUNTS)
 @pytest.mark.parametrize(
     "option",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable
 from datetime import timedelta
 from itertools import pairwise
@@ -248,6 +249,40 @@ async def test_a_hint_may_be_a_timedelta() -> None:
     async with Pool([worker], debug=True) as pool:
         await pool.submit(1)
     assert worker.starts == [0, 60, 62]
+
+
+@pytest.mark.parametrize("jitter", [0.5, 1.0])
+async def test_hints_may_be_lengthened_at_random_and_are_never_shortened(jitter: float) -> None:
+    """By up to a share of each, from the pool's own source of chance."""
+
+    async def starts(seed: int) -> list[float]:
+        workers = [Probe(does=in_turn(Throttled(100), "ok")) for _ in range(20)]
+        begun = now()
+        async with Pool(workers, hint_jitter=jitter, rng=random.Random(seed), debug=True) as pool:
+            tasks = [pool.submit(n, worker=f"worker-{n}") for n in range(20)]
+            await asyncio.gather(*tasks)
+        return [worker.starts[1] - begun for worker in workers]
+
+    first = await starts(1)
+    assert all(100 <= start <= 100 * (1 + jitter) for start in first)
+    assert max(first) - min(first) > 50 * jitter
+    assert await starts(1) == pytest.approx(first)
+    assert await starts(2) != pytest.approx(first)
+
+
+async def test_a_lengthened_hint_is_held_against_the_limit_as_the_service_gave_it() -> None:
+    """Our own politeness ends no task."""
+    worker = Probe(does=in_turn(Throttled(100), "ok"))
+    async with Pool([worker], hint_jitter=1.0, max_retry_after=100, debug=True) as pool:
+        assert await pool.submit(1) == "ok"
+
+
+async def test_only_hints_are_lengthened() -> None:
+    """A cooldown of our own making is what it is."""
+    worker = Probe(does=in_turn(Throttled(), Snooze(5), "ok"))
+    async with Pool([worker], hint_jitter=1.0, debug=True) as pool:
+        assert await pool.submit(1) == "ok"
+    assert worker.starts == [0, 1, 6]
 
 
 async def test_a_throttle_may_be_meant_for_the_whole_quota() -> None:
