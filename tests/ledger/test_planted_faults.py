@@ -131,22 +131,20 @@ def forget_who_tried(plant: Plant) -> None:
     plant.setattr(Dispatch, "_set_mask", planted)
 
 
-def wait_for_the_ejected(plant: Plant) -> None:
-    """What waits for a worker as the only one untried goes on waiting when its breaker opens."""
-    blame = Outcomes._blame
+def eject_everybody(plant: Plant) -> None:
+    """The share of workers that breakers may keep out is not looked at."""
+    plant.setattr(Outcomes, "_may_eject", lambda self, record, breaker: True)
 
-    def planted(self: Outcomes, *rest: Any) -> bool:
-        with plant.context() as during:
-            during.setattr(Outcomes, "_begin_new_rounds", lambda self: None)
-            return blame(self, *rest)
 
-    plant.setattr(Outcomes, "_blame", planted)
+def lose_a_retry(plant: Plant) -> None:
+    """A retry that succeeds keeps its place in the budget."""
+    plant.setattr(Outcomes, "_end_retry", lambda self, task: None)
 
 
 #: Each fault with what the machine says of it.
 FAULTS: list[tuple[Callable[[Plant], None], str]] = [
     (skip_reserved, "was before|idle and wanted|not where it should be"),
-    (forget_refund, "refused to begin|could run"),
+    (forget_refund, "refused to begin|could run|was before"),
     (resume_on_cooldown_end, "not what the operator said"),
     (settle_twice, "settled twice"),
     (keep_every_place, "was before"),
@@ -159,7 +157,8 @@ FAULTS: list[tuple[Callable[[Plant], None], str]] = [
 
 #: Those of breakers.
 BREAKER_FAULTS: list[tuple[Callable[[Plant], None], str]] = [
-    (wait_for_the_ejected, "could run"),
+    (eject_everybody, "out beyond the cap"),
+    (lose_a_retry, "retries under way"),
 ]
 
 

@@ -19,6 +19,7 @@ from retrypool_async import (
     QueueTimeout,
     RetryPolicy,
     Snooze,
+    TaskTimeout,
     Throttled,
     WorkerLost,
     WorkerState,
@@ -85,7 +86,7 @@ async def test_failures_must_come_in_a_row() -> None:
     async with Pool([worker], breaker=Breaker(failures=3), retry=ONCE, debug=True) as pool:
         tasks = [pool.submit(n) for n in range(8)]
         await asyncio.gather(*tasks, return_exceptions=True)
-        assert states(pool) == [CLOSED]
+        assert (now(), states(pool)) == (0, [CLOSED])
         await fail_on(pool)
         assert states(pool) == [OPEN]
 
@@ -93,14 +94,14 @@ async def test_failures_must_come_in_a_row() -> None:
 async def test_a_share_of_failures_opens_too() -> None:
     """Half of the latest four tasks, and not before there are four."""
     error = ValueError()
-    worker = Probe(does=in_turn(error, "ok", "ok", "ok", error, error))
+    worker = Probe(does=in_turn(error, error, "ok", "ok", "ok", error, error))
     breaker = Breaker(None, rate=0.5, window=4)
     async with Pool([worker], breaker=breaker, retry=ONCE, debug=True) as pool:
         seen: list[BreakerState | None] = []
-        for n in range(6):
+        for n in range(7):
             await asyncio.gather(pool.submit(n), return_exceptions=True)
             seen += states(pool)
-    assert seen == [CLOSED] * 5 + [OPEN]
+    assert seen == [CLOSED] * 6 + [OPEN]
 
 
 async def test_a_task_that_recovers_takes_its_failure_back() -> None:
@@ -349,6 +350,27 @@ async def test_a_worker_that_ignores_being_stopped_is_tried_again_after_it_has_u
         assert states(pool) == [OPEN]
         assert await pool.submit(1) == 1
         assert (now(), states(pool)) == (61, [CLOSED])
+
+
+async def test_a_task_that_could_only_go_back_to_it_too_late_ends_at_once() -> None:
+    """The end of the cooldown is known, so nobody waits for it in vain."""
+    worker = Probe("a", does=fails(OSError))
+    async with Pool([worker], breaker=Breaker(failures=1), retry=AT_ONCE, debug=True) as pool:
+        with pytest.raises(TaskTimeout) as failure:
+            await pool.submit(1, timeout=20)
+        assert (now(), failure.value.attempts) == (0, 1)
+        assert isinstance(failure.value.__cause__, OSError)
+
+
+async def test_a_pool_that_drains_does_not_wait_for_it_longer_than_it_has() -> None:
+    """What cannot run in time ends at once, as with any cooldown."""
+    async with Pool(
+        [Probe(does=fails(OSError))], breaker=Breaker(failures=1), retry=ONCE, debug=True
+    ) as pool:
+        await fail_on(pool)
+        task = pool.submit(1)
+        report = await pool.close("drain", timeout=10)
+        assert (now(), [entry.id for entry in report.unfinished]) == (0, [task.id])
 
 
 # -- how many may be out ---------------------------------------------------------------------------

@@ -135,6 +135,8 @@ async def test_what_spends_no_attempt_is_no_retry(outcome: Exception) -> None:
     worker = Probe(does=in_turn(outcome, outcome, "ok"))
     async with Pool([worker], retry_budget=RetryBudget(0, 0), debug=True) as pool:
         task = pool.submit(1)
+        await asyncio.sleep(0)
+        assert retrying(pool) == 0
         assert await task == "ok"
         assert (task.attempt_count, len(task.attempts)) == (1, 3)
 
@@ -242,6 +244,14 @@ async def test_a_retry_whose_turn_would_come_too_late_ends_at_its_deadline() -> 
         await asyncio.gather(*tasks, return_exceptions=True)
         assert [len(task.attempts) for task in tasks] == [2, 1]
         assert now() == 20
+
+
+async def test_what_is_no_retry_waits_for_no_turn() -> None:
+    """Snoozed tasks come back when they said."""
+    pair = workers(2, in_turn(Snooze(5), Snooze(5), "ok"))
+    async with Pool(pair, retry_budget=RetryBudget(1, rate=0.01), debug=True) as pool:
+        await asyncio.gather(*[pool.submit(n) for n in range(2)])
+        assert now() == 5
 
 
 async def test_turns_and_quotas_both_hold() -> None:
