@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging as _logging
 
 from ._attempt import Attempt, Frame
+from ._breaker import Breaker
+from ._budget import RetryBudget
 from ._context import TaskContext, current_task
 from ._dead import DeadTask, DeadTasks
 from ._errors import (
@@ -17,6 +19,7 @@ from ._errors import (
     PoolClosed,
     QueueFull,
     QueueTimeout,
+    RetryBudgetExceeded,
     RetryPoolError,
     SnoozeLimit,
     TaskTimeout,
@@ -30,7 +33,7 @@ from ._errors import (
 from ._handle import TaskHandle
 from ._hooks import AttemptEnded, AttemptFailed, Hooks, Subscription
 from ._limits import Bucket, Daily, Limiter, Window
-from ._moves import Event, TaskMoved, WorkerMoved
+from ._moves import BreakerMoved, Event, TaskMoved, WorkerMoved
 from ._options import SubmitOptions
 from ._past import Move, Times
 from ._pool import Pool
@@ -41,6 +44,7 @@ from ._router import Candidate, LeastRecentlyUsed, MostQuota, RoundRobin, Strate
 from ._snapshot import FactorySnapshot, Snapshot, WorkerSnapshot
 from ._states import (
     AttemptOutcome,
+    BreakerState,
     EndReason,
     FailureAction,
     PoolState,
@@ -59,6 +63,9 @@ __all__ = [
     "AttemptOutcome",
     "AttemptTimeout",
     "Bounce",
+    "Breaker",
+    "BreakerMoved",
+    "BreakerState",
     "Bucket",
     "Candidate",
     "CloseReport",
@@ -89,6 +96,8 @@ __all__ = [
     "QueueTimeout",
     "Quota",
     "ResourceWorker",
+    "RetryBudget",
+    "RetryBudgetExceeded",
     "RetryPolicy",
     "RetryPoolError",
     "RoundRobin",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ._agenda import Due
 from ._errors import InvariantBroken
-from ._states import LEGAL_MOVES, TaskState, WorkerState, WorkerWish
+from ._states import LEGAL_MOVES, BreakerState, TaskState, WorkerState, WorkerWish
 
 if TYPE_CHECKING:
     from ._ledger import Ledger
@@ -30,6 +30,7 @@ def audit(ledger: Ledger) -> None:
     _free_workers_are_listed(ledger)
     _headcount_is_right(ledger)
     _the_roster_is_right(ledger)
+    _breakers_are_listed(ledger)
     _nobody_idles_beside_work(ledger)
     _demand(ledger.ending or not ledger.waits.stalled(ledger), "an attempt waits in vain")
     for task in (*queued, *scheduled, *held):
@@ -72,6 +73,10 @@ def _counters_add_up(ledger: Ledger, queued: int, scheduled: int, held: int) -> 
         ledger.submitted == ledger.live + ended,
         f"submitted {ledger.submitted}, live {ledger.live}, ended {ended}",
     )
+    if ledger.retries is not None:
+        retrying = sum(task.past is not None and task.past.retrying for task in ledger.unfinished())
+        kept = ledger.retries.under_way
+        _demand(kept == retrying, f"retries under way {kept}, counted {retrying}")
     promised = sum(
         record.state is WorkerState.RESERVED
         and record.task is not None
@@ -117,6 +122,15 @@ def _the_roster_is_right(ledger: Ledger) -> None:
                 mask |= record.bit
         listed = roster.eligible(require, pinned)
         _demand(listed == mask, f"for {set(require)} {listed:b} are listed, {mask:b} are able")
+
+
+def _breakers_are_listed(ledger: Ledger) -> None:
+    open_ = 0
+    for record in ledger.roster.workers.values():
+        if record.health is not None and record.health.state is BreakerState.OPEN:
+            open_ |= record.bit
+            _demand(record.task is None, f"{record.name} runs although its breaker is open")
+    _demand(ledger.roster.ejected == open_, f"ejected {ledger.roster.ejected:b}, open {open_:b}")
 
 
 def _nobody_idles_beside_work(ledger: Ledger) -> None:

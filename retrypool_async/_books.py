@@ -13,8 +13,9 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from ._agenda import Agenda, Due
+from ._budget import Retries
 from ._errors import CostTooLarge, NoWorkers, RetryPoolError, Unroutable, WorkerRemoved
-from ._moves import TaskMoved, WorkerMoved
+from ._moves import BreakerMoved, TaskMoved, WorkerMoved
 from ._ready import ANY_WORKER, ReadyQueue, RouteKey
 from ._roster import Roster, WorkerRecord
 from ._router import LeastRecentlyUsed, Strategy
@@ -25,6 +26,7 @@ from ._waits import Waits
 if TYPE_CHECKING:
     from ._elastic import Elastic
     from ._settings import NoWorkersPolicy, Settings
+    from ._states import BreakerState
     from ._task import Cost
 
 # Looked up once: these are read several times per task.
@@ -46,6 +48,7 @@ class Effect(Enum):
     OVERDUE = auto()  #: (worker, task): its attempt has reached its limit
     SETTLED = auto()  #: (task, None): tell who waits for it
     DEADLOCK = auto()  #: (wait, chain): tell the attempt that it waits in vain
+    BREAKER = auto()  #: (worker, event): its breaker has moved; tell the log and the observers
     STUCK = auto()  #: (worker, None): its code ignores being stopped
     GONE = auto()  #: (worker, None): it has left the pool
     EVENT = auto()  #: (event, None): tell the observers
@@ -64,6 +67,8 @@ class Books:
         self.agenda = Agenda(self._counts)
         #: Decides how many workers there should be; None without a factory.
         self.elastic: Elastic | None = None
+        #: The retries under way, counted; None without a budget for them.
+        self.retries = None if settings.retry_budget is None else Retries(settings.retry_budget)
         #: What attempts wait for in this very pool.
         self.waits = Waits()
         self.outbox: deque[tuple[Effect, Any, Any]] = deque()
@@ -177,6 +182,8 @@ class Books:
         elif before is SCHEDULED:
             self.scheduled -= 1
         self._moved(task, state, reason.value, now, run)
+        if self.retries is not None:
+            self._end_retry(task)
         task.reason = reason
         task.value = error
         task.ended_at = now
@@ -215,6 +222,36 @@ class Books:
             return bool(whom.state is WorkerState.FAILED and whom.rebuild_at == when)
         return bool((self if whom is None else whom).resume_at == when)
 
+    # -- counting retries, under a budget only --------------------------------------------------
+
+    def _begin_retry(self, task: Task) -> None:
+        """An attempt has failed, and another is scheduled."""
+        past = task.past
+        assert past is not None
+        assert self.retries is not None
+        if not past.retrying:  # else one retry has ended, and another follows it
+            past.retrying = True
+            self.retries.under_way += 1
+
+    def _end_retry(self, task: Task) -> None:
+        """A task has ended; if it was being retried, another may be."""
+        past = task.past
+        if past is not None and past.retrying:
+            assert self.retries is not None
+            past.retrying = False
+            self.retries.under_way -= 1
+
+    def _turn(self, task: Task, now: float) -> float:
+        """When it is a task's turn among all retries: `now`, or the slot that it has just taken."""
+        past, retries = task.past, self.retries
+        assert past is not None
+        if retries is None or not past.retrying or past.paced:
+            past.paced = False  # what it has waited for, if anything, has come
+            return now
+        slot = retries.next_slot(now)
+        past.paced = slot > now
+        return slot
+
     # -- telling ---------------------------------------------------------------------------------
 
     def _moved(
@@ -243,6 +280,12 @@ class Books:
         if self.observed:
             event = WorkerMoved(record.ref, old, record.state, reason, now)
             self.outbox.append((Effect.EVENT, event, None))
+
+    def _told_breaker(
+        self, record: WorkerRecord, old: BreakerState, new: BreakerState, reason: str, now: float
+    ) -> None:
+        event = BreakerMoved(record.ref, old, new, reason, now)
+        self.outbox.append((Effect.BREAKER, record, event))
 
 
 def route_key(task: Task) -> RouteKey:

@@ -53,7 +53,7 @@ class Dispatch(Books):
         Workers of stalled attempts will not.
         """
         roster = self.roster
-        untried = roster.eligible(key.require, key.worker) & ~key.tried
+        untried = roster.eligible(key.require, key.worker) & ~key.tried & ~roster.ejected
         for record in roster.of(untried):
             if (
                 record.routable
@@ -269,6 +269,10 @@ class Dispatch(Books):
         return self.ready.line_for(task.cost)
 
     def _fall_due(self, task: Task, now: float) -> None:
+        if self.retries is not None and (turn := self._turn(task, now)) > now:
+            task.due = turn
+            self.agenda.add(turn, Due.RETRY, task)
+            return
         self.scheduled -= 1
         line = self._line(task)
         if line is not None:
@@ -375,7 +379,8 @@ class Dispatch(Books):
         if record.state is WorkerState.STARTING:
             return "starting", None
         if record.cooling_until > now:
-            return "cooling", record.cooling_until - now
+            ejected = self.roster.ejected & record.bit
+            return "breaker open" if ejected else "cooling", record.cooling_until - now
         if record.state is not IDLE:
             return record.state.name.lower(), None
         wait = max((quota.until(task.cost, now) for quota in record.quotas), default=0.0)

@@ -20,7 +20,6 @@ from ._errors import PoolClosed
 from ._explain import explain
 from ._handle import TaskHandle
 from ._hooks import Subscription
-from ._pulse import Pulse
 from ._snapshot import Snapshot, take_snapshot
 from ._states import (
     FINAL_STATES,
@@ -31,6 +30,7 @@ from ._states import (
     WorkerState,
 )
 from ._steps import without_own_frames
+from ._waiting import Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +48,7 @@ logger = logging.getLogger("retrypool_async")
 NO_VARIABLES = Context()
 
 
-class Engine(Pulse):
+class Engine(Waiting):
     """Makes things happen, for one run of one pool on one event loop."""
 
     # -- submitting ----------------------------------------------------------------------------

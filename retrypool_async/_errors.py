@@ -46,9 +46,9 @@ class QueueTimeout(RetryPoolError, TimeoutError):
     """The task did not start within its `queue_timeout`.
 
     Attributes:
-        reason: What it waited for: "busy", "quota", "cooling", "paused", "starting",
-            "no workers", "free" (others went first), or the state of the worker that it may
-            run on: "resetting", "failed", "stuck".
+        reason: What it waited for: "busy", "quota", "cooling", "breaker open", "paused",
+            "starting", "no workers", "free" (others went first), or the state of the worker that it
+            may run on: "resetting", "failed", "stuck".
         next_available: Seconds until a worker could have taken it, or None when unknown.
     """
 
@@ -123,6 +123,13 @@ class WorkerLossLimit(RetryPoolError):
 
 class SnoozeLimit(RetryPoolError):
     """The task asked to be tried later more than `max_snoozes` times."""
+
+
+class RetryBudgetExceeded(RetryPoolError):
+    """The task failed while as many others were being retried as the pool's `RetryBudget` allows.
+
+    It is raised from the error of its last attempt.
+    """
 
 
 class WorkerRemoved(RetryPoolError):

@@ -210,7 +210,8 @@ class Observers:
                 self.call("on_success", hooks.on_success, event, context)
         else:
             context = None
-            self.call("on_worker", hooks.on_worker, event, None)
+            if isinstance(event, WorkerMoved):
+                self.call("on_worker", hooks.on_worker, event, None)
         self.call("on_event", hooks.on_event, event, context)
 
     def call(

@@ -1,16 +1,19 @@
 """Whose fault is it, and what follows: turns the error of an attempt into a ruling.
 
-Asks the worker's `classify`, the failure hook and the retry policy, and acts on nothing.
+Asks `classify` of the worker and of the pool, the failure hook and the retry policy, and acts on
+nothing.
 """
 
 from __future__ import annotations
 
+import inspect
 import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ._errors import (
     AttemptTimeout,
     PolicyError,
+    RetryBudgetExceeded,
     SnoozeLimit,
     TaskTimeout,
     ThrottleLimit,
@@ -24,6 +27,8 @@ from ._verdict import Discard, Snooze, Throttled, Verdict, WorkerLost, usable
 from ._worker import Worker
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ._retry import RetryPolicy
     from ._roster import WorkerRecord
     from ._settings import Settings
@@ -42,6 +47,7 @@ class Books(Protocol):
     """What judging needs to know of the ledger."""
 
     def alternatives(self, task: Task, record: WorkerRecord, by: float) -> bool: ...
+    def may_retry(self, task: Task) -> bool: ...
     def timeout_error(self, task: Task, waiting_for: str, *, spent: int = 0) -> TaskTimeout: ...
 
 
@@ -64,12 +70,14 @@ class Judge:
         options = task.options
         if (
             getattr(record.worker.classify, "__func__", None) is not NO_OPINION
+            or self._settings.classify is not None
             or self._hooks.on_failure is not None
             or options.immediate
             or options.bounce
             or task.deadline is not None
             or not isinstance(error, Exception)
             or isinstance(error, Verdict)
+            or (self._settings.retry_budget is not None and not self._books.may_retry(task))
         ):
             return None
         return policy.usual_wait(task.attempt_count + 1, self._settings.rng)
@@ -122,14 +130,9 @@ class Judge:
     # -- one method for each kind of blame -----------------------------------------------------
 
     def _classify(self, record: WorkerRecord, error: Exception) -> Verdict | None:
-        try:
-            verdict = record.worker.classify(error)
-        except BaseException as problem:
-            raise PolicyError(f"classify raised {type(problem).__name__}") from problem
-        if verdict is not None and not isinstance(verdict, Verdict):
-            raise PolicyError(
-                f"classify must return a verdict or None, got {type(verdict).__name__}"
-            )
+        verdict = _ask(record.worker.classify, error)
+        if verdict is None and self._settings.classify is not None:
+            verdict = _ask(self._settings.classify, error)
         return verdict
 
     def _failure(
@@ -155,6 +158,8 @@ class Judge:
                 return _end(outcome, error, decision, error)
             if not options.immediate:
                 delay = self._clipped(task, decision, now)
+        if not self._books.may_retry(task):
+            return _over_budget(outcome, error)
         again = Again(
             delay=delay,
             front=options.immediate,
@@ -218,21 +223,24 @@ class Judge:
         hint = usable("Throttled.retry_after", verdict.retry_after)
         if hint is None:
             doubled = settings.throttle_cooldown * 2.0 ** min(record.hints_missing, 64)
-            cool_for = min(doubled, max(LONGEST_UNHINTED_COOLDOWN, settings.throttle_cooldown))
+            asked = min(doubled, max(LONGEST_UNHINTED_COOLDOWN, settings.throttle_cooldown))
+            cool_for = asked
         else:
-            cool_for = hint
+            asked = cool_for = hint
+            if settings.hint_jitter:
+                cool_for += hint * settings.hint_jitter * settings.rng.random()
         refusals = (task.past or NO_PAST).throttles + 1
         plan: Again | Ending = Again(
             keep_place=True, else_ending=self._past_deadline(task, error, "cooling", spent=0)
         )
         if settings.max_throttles is not None and refusals > settings.max_throttles:
             plan = _ending(EndReason.THROTTLES, ThrottleLimit(f"refused {refusals} times"), error)
-        elif cool_for > settings.max_retry_after and not self._books.alternatives(
+        elif asked > settings.max_retry_after and not self._books.alternatives(
             task, record, now + settings.max_retry_after
         ):
             plan = _ending(
                 EndReason.HINT_TOO_LONG,
-                ThrottleLimit(f"refused for {cool_for:g} s, more than max_retry_after"),
+                ThrottleLimit(f"refused for {asked:g} s, more than max_retry_after"),
                 error,
             )
         return Ruling(
@@ -277,13 +285,33 @@ class Judge:
         decision = policy.decide(task, error, self._pool, self._settings.rng, now)
         if isinstance(decision, EndReason):
             return _end(AttemptOutcome.BOUNCED, error, decision, error)
+        if not self._books.may_retry(task):
+            return _over_budget(AttemptOutcome.BOUNCED, error)
         return Ruling(outcome=AttemptOutcome.BOUNCED, error=error, task=Again(elsewhere=True))
+
+
+def _ask(classify: Callable[[Exception], Verdict | None], error: Exception) -> Verdict | None:
+    """What a user's classifier says of an error."""
+    try:
+        verdict = classify(error)
+    except BaseException as problem:
+        raise PolicyError(f"classify raised {type(problem).__name__}") from problem
+    if inspect.iscoroutine(verdict):
+        verdict.close()
+    if verdict is not None and not isinstance(verdict, Verdict):
+        raise PolicyError(f"classify must return a verdict or None, got {type(verdict).__name__}")
+    return verdict
 
 
 def _end(
     outcome: AttemptOutcome, error: BaseException, reason: EndReason, raised: BaseException
 ) -> Ruling:
     return Ruling(outcome=outcome, error=error, task=Ending(reason=reason, error=raised))
+
+
+def _over_budget(outcome: AttemptOutcome, error: Exception) -> Ruling:
+    limit = RetryBudgetExceeded("too many tasks of the pool are being retried already")
+    return Ruling(outcome=outcome, error=error, task=_ending(EndReason.RETRY_BUDGET, limit, error))
 
 
 def _ending(reason: EndReason, limit: Exception, error: Exception) -> Ending:

@@ -1,4 +1,4 @@
-"""The events of a pool: one for every move of a task or a worker."""
+"""The events of a pool: one for every move of a task, a worker or a breaker."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from ._roster import WorkerRef
-    from ._states import TaskState, WorkerState
+    from ._states import BreakerState, TaskState, WorkerState
 
 
 class TaskMoved(NamedTuple):
@@ -30,4 +30,14 @@ class WorkerMoved(NamedTuple):
     at: float
 
 
-Event = TaskMoved | WorkerMoved
+class BreakerMoved(NamedTuple):
+    """A worker's breaker changed its state. `at` is loop time."""
+
+    worker: WorkerRef
+    old: BreakerState
+    new: BreakerState
+    reason: str
+    at: float
+
+
+Event = TaskMoved | WorkerMoved | BreakerMoved

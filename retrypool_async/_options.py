@@ -11,7 +11,7 @@ from ._retry import RetryPolicy
 from ._router import LeastRecentlyUsed, Strategy
 from ._settings import NoWorkersPolicy, Sizes
 from ._task import ONE_REQUEST, Cost, TaskOptions
-from ._time import count, flag, number, optional_seconds, seconds
+from ._time import count, flag, is_async, number, optional_seconds, seconds
 from ._worker import tag_set
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from ._handle import TaskHandle
     from ._roster import WorkerRef
+    from ._verdict import Verdict
 
 T = TypeVar("T")
 
@@ -184,6 +185,24 @@ def pool_sizes(
     if most < least:
         raise ValueError(f"max_workers must be at least min_workers, got {most} and {least}")
     return Sizes(min_workers=least, max_workers=most, idle_timeout=timeout)
+
+
+def instance_of(name: str, value: T | None, kind: type[T]) -> T | None:
+    """One of our own records, or None."""
+    if value is not None and not isinstance(value, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}, got {type(value).__name__}")
+    return value
+
+
+def classifier(value: Any) -> Callable[[Exception], Verdict | None] | None:
+    """The `classify` option."""
+    if value is None:
+        return None
+    if not callable(value):
+        raise TypeError(f"classify must be a function of the error, got {type(value).__name__}")
+    if is_async(value):
+        raise TypeError("classify must be a plain function: it is asked, never awaited")
+    return cast("Callable[[Exception], Verdict | None]", value)
 
 
 def collection(name: str, value: Iterable[T]) -> Iterable[T]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ._agenda import Due
@@ -10,11 +11,18 @@ from ._books import BUSY, QUEUED, RUNNING, SCHEDULED, SUCCEEDED, route_key
 from ._intake import Intake
 from ._past import Past
 from ._ruling import Again, Ending, Ruling
-from ._states import AttemptOutcome, EndReason, Stop
+from ._states import AttemptOutcome, BreakerState, EndReason, Stop
+from ._time import TOLERANCE
 
 if TYPE_CHECKING:
+    from ._breaker import Breaker
     from ._roster import WorkerRecord
     from ._task import Task
+
+
+NO_TAGS: frozenset[str] = frozenset()
+#: What says that a worker may be at fault.
+FAILURES = (AttemptOutcome.ERROR, AttemptOutcome.TIMEOUT)
 
 
 class Outcomes(Intake):
@@ -33,8 +41,11 @@ class Outcomes(Intake):
         task.debit = None
         self.succeeded += 1
         self.live -= 1
+        if task.past is not None and self.retries is not None:
+            self._end_retry(task)
         record.served += 1
-        record.hints_missing = 0
+        if record.suspect:
+            self._exonerate(record, task, now)
         record.runs += 1
         record.run_seconds += now - task.started_at
         if go_on:
@@ -112,9 +123,13 @@ class Outcomes(Intake):
         task.due = now + delay
         self.scheduled += 1
         self.agenda.add(task.due, Due.RETRY, task)
+        if self.retries is not None:
+            self._begin_retry(task)
         record.failed += 1
         record.runs += 1
         record.run_seconds += now - task.started_at
+        if record.health is not None:
+            self._blame(record, task, now)
         if go_on:
             following = self._follow_on(record, now)
             if following is not None:
@@ -160,11 +175,12 @@ class Outcomes(Intake):
             past.throttles += 1
             record.throttled += 1
             record.hints_missing = 0 if ruling.hinted else record.hints_missing + 1
+            record.suspect = True
         elif ruling.outcome is AttemptOutcome.WORKER_LOST:
             past.losses += 1
         elif ruling.outcome is AttemptOutcome.SNOOZED:
             past.snoozes += 1
-        elif ruling.outcome in (AttemptOutcome.ERROR, AttemptOutcome.TIMEOUT):
+        elif ruling.outcome in FAILURES:
             record.failed += 1
         record.runs += 1
         record.run_seconds += now - task.started_at
@@ -181,18 +197,26 @@ class Outcomes(Intake):
             record.error = error
         if ruling.cool_for is not None:
             self._cool(record, now + ruling.cool_for, ruling.cool_scope, now)
+        ejected = False
+        if record.health is not None and ruling.outcome in FAILURES:
+            ejected = self._blame(record, task, now)
         if cut_off or record.stop is not None:
             record.needs_reset = True
         self._flag(record)
 
         plan = ruling.task
+        if self.retries is not None and ruling.counted and isinstance(plan, Again):
+            self._begin_retry(task)
+            if plan.delay == 0.0 and (turn := self._turn(task, now)) > now:
+                plan = replace(plan, delay=turn - now, front=False, same_worker=False)
         if isinstance(plan, Again) and plan.same_worker and self._may_run(record, task, now):
             self._moved(task, QUEUED, "again at once", now, run)
             task.queued_at = now
             task.blocked_at = None
             self._reserve(record, task, self._route(route_key(task)), now)
             return task
-        again = self._carry_out(record, task, plan, run, now)
+        # What waited for this worker may go elsewhere once it is out of use.
+        again = self._carry_out(record, task, plan, run, now) or ejected
         if cut_off:
             self._unwinding(record, Stop.LIMIT, now)
         if ruling.worker != "keep":
@@ -240,6 +264,52 @@ class Outcomes(Intake):
             return False
         self._requeue(task, "retry", now, front=plan.front, keep_place=plan.keep_place, run=run)
         return True
+
+    def may_retry(self, task: Task) -> bool:
+        """True when the retry budget allows for a retry of a task whose attempt has just failed."""
+        retries = self.retries
+        if retries is None:
+            return True
+        others = retries.under_way - (task.past is not None and task.past.retrying)
+        return others + 1 <= retries.limit(self.live)
+
+    def _blame(self, record: WorkerRecord, task: Task, now: float) -> bool:
+        """A run has failed: tell the worker's breaker. True if that takes the worker out of use."""
+        health, breaker = record.health, self.settings.breaker
+        assert health is not None
+        assert breaker is not None
+        record.suspect = True
+        reason = health.failed(task.id)
+        if reason is None or not self._may_eject(record, breaker):
+            return False
+        before = health.state
+        self._cool(record, now + health.open(now), "worker", now)
+        self.roster.ejected |= record.bit
+        self._told_breaker(record, before, BreakerState.OPEN, reason, now)
+        self._begin_new_rounds()  # nobody waits for it while others may be tried again
+        return True
+
+    def _may_eject(self, record: WorkerRecord, breaker: Breaker) -> bool:
+        """True when a worker may go as far as the others are concerned, which may be out as well.
+
+        The only one of its lane always may: kept in, it would eat all that comes there.
+        """
+        eligible = self.roster.eligible
+        everybody, peers = eligible(NO_TAGS, None), eligible(record.tags, None)
+        out = self.roster.ejected & everybody & ~record.bit
+        most = breaker.max_ejected * everybody.bit_count() + TOLERANCE
+        return not out & peers or out.bit_count() + 1 <= most
+
+    def _exonerate(self, record: WorkerRecord, task: Task, now: float) -> None:
+        """A run has succeeded on a worker that was refused, or has failed, of late."""
+        record.hints_missing = 0
+        record.suspect = False
+        health = record.health
+        if health is not None:
+            before = health.state
+            if health.succeeded(task.id, now):
+                self._told_breaker(record, before, health.state, "succeeded as a probe", now)
+            record.suspect = health.heeds_success
 
     def _cut_off(self, record: WorkerRecord, task: Task, stop: Stop, now: float) -> None:
         """Take a task off a worker whose code goes on, for the weightiest reason there is."""

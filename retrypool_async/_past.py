@@ -128,7 +128,9 @@ class Past:
         "laps",
         "losses",
         "lost",
+        "paced",
         "retry_state",
+        "retrying",
         "scheduled_at",
         "snoozes",
         "throttles",
@@ -146,6 +148,9 @@ class Past:
         #: When the first run began; None until one has ended.
         self.first_start: float | None = None
         self.throttles = self.losses = self.snoozes = 0
+        #: True from a retry's being scheduled to its end, and while it waits for its turn among
+        #: all retries; both under a retry budget only.
+        self.retrying = self.paced = False
         #: Runs that spent no attempt.
         self.uncounted = 0
         self.retry_state: Any = None

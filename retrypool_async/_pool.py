@@ -78,9 +78,14 @@ class Pool(PoolStaff[T, R]):
         hook_timeout: Seconds that an async hook may take.
         shutdown_timeout: Seconds that leaving `async with` normally may wait for tasks.
         max_retry_after: The longest wait in seconds that a service may ask for.
+        breaker: A `Breaker` that takes workers out of use for a while that keep failing.
+        retry_budget: A `RetryBudget` that bounds retries over the whole pool.
         max_throttles, max_worker_losses, max_snoozes: How often a task may be refused, lose its
             worker, or be put off, before it dies. None sets no limit.
         throttle_cooldown: Seconds that a refused worker cools when the service did not say.
+        hint_jitter: Share of a service's hint, 0 to 1, up to which it is lengthened at random.
+        classify: Says whose fault an error is that a worker's own `classify` has no opinion on: a
+            plain function of the error that returns a verdict, or None for an ordinary failure.
         rng: Feeds every random choice.
         secrets: Texts that are masked in everything the pool logs and formats.
         debug: Recount the books after every step. Slow.

@@ -8,14 +8,18 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
+from ._breaker import Breaker
+from ._budget import RetryBudget
 from ._dead import DeadTask
 from ._engine import Engine
 from ._errors import PolicyError, PoolClosed, Unroutable, WorkerRemoved
 from ._handle import TaskHandle
 from ._hooks import Hooks
 from ._options import (
+    classifier,
     collection,
     cost_of,
+    instance_of,
     metadata_copy,
     no_workers_policy,
     pool_sizes,
@@ -34,13 +38,15 @@ from ._secrets import mask_logs
 from ._settings import NoWorkersPolicy, Settings
 from ._supervisor import Supervisor
 from ._task import ONE_REQUEST, Cost, TaskOptions
-from ._time import count, flag, optional_count, optional_seconds, seconds
+from ._time import count, flag, optional_count, optional_seconds, seconds, share
 from ._worker import Traits, Worker, quotas_of
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
     from tenacity import AsyncRetrying, Retrying
+
+    from ._verdict import Verdict
 
 
 T = TypeVar("T")
@@ -82,10 +88,14 @@ class PoolBase(Generic[T, R]):
         hook_timeout: float | timedelta = 10.0,
         shutdown_timeout: float | timedelta | None = 60.0,
         max_retry_after: float | timedelta = 86_400.0,
+        breaker: Breaker | None = None,
+        retry_budget: RetryBudget | None = None,
         max_throttles: int | None = 100,
         max_worker_losses: int | None = 3,
         max_snoozes: int | None = 1000,
         throttle_cooldown: float | timedelta = 1.0,
+        hint_jitter: float = 0.0,
+        classify: Callable[[Exception], Verdict | None] | None = None,
         rng: random.Random | None = None,
         secrets: Iterable[str] = (),
         debug: bool = False,
@@ -102,10 +112,14 @@ class PoolBase(Generic[T, R]):
             hook_timeout=seconds("hook_timeout", hook_timeout),
             shutdown_timeout=optional_seconds("shutdown_timeout", shutdown_timeout),
             max_retry_after=seconds("max_retry_after", max_retry_after),
+            breaker=instance_of("breaker", breaker, Breaker),
+            retry_budget=instance_of("retry_budget", retry_budget, RetryBudget),
             max_throttles=optional_count("max_throttles", max_throttles),
             max_worker_losses=optional_count("max_worker_losses", max_worker_losses, at_least=1),
             max_snoozes=optional_count("max_snoozes", max_snoozes),
             throttle_cooldown=seconds("throttle_cooldown", throttle_cooldown),
+            hint_jitter=share("hint_jitter", hint_jitter),
+            classify=classifier(classify),
             secrets=secret_texts(secrets),
             rng=random_source(rng),
             debug=flag("debug", debug),

@@ -11,27 +11,23 @@ import time
 from asyncio import _get_running_loop  # pyright: ignore[reportPrivateUsage]
 from collections import deque
 from contextvars import Context
-from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 from ._attempt import Attempt
-from ._awaiting import is_awaited_by
 from ._books import Effect
-from ._context import current
 from ._dead import DeadTask, DeadTasks
-from ._errors import DeadlockDetected
 from ._handle import TaskHandle
 from ._hooks import Hooks, Observers
 from ._judge import Judge
 from ._ledger import Ledger
-from ._moves import Event, TaskMoved
+from ._moves import BreakerMoved, Event, TaskMoved
 from ._states import (
     FINAL_STATES,
     AttemptOutcome,
+    BreakerState,
     TaskState,
 )
-from ._waits import Wait
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -42,17 +38,12 @@ if TYPE_CHECKING:
     from ._router import Strategy
     from ._settings import Settings
     from ._task import Task
-    from ._waits import Target
 
 logger = logging.getLogger("retrypool_async")
 
 #: Attempts that never wait, which all workers together may make in one turn of the loop; and
 #: the least for each, so that turning the loop is not most of the work of many workers.
 ATTEMPTS_PER_TURN, LEAST_SLICE = 512, 4
-
-
-#: Seconds between looks for attempts that await code of their own which waits in vain.
-FIRST_LOOK, LAST_LOOK = 0.1, 60.0
 
 
 class Pulse:
@@ -86,8 +77,6 @@ class Pulse:
         self.loop: asyncio.AbstractEventLoop = None  # type: ignore[assignment]
         self._time: Callable[[], float] = None  # type: ignore[assignment]
         self._timer: asyncio.TimerHandle | None = None
-        #: Until the next look for waits that hold up attempts indirectly.
-        self._look_out: asyncio.Handle | None = None
         #: What the timer runs in: it must not keep the request alive that happened to arm it.
         self._no_context = Context()
         self._armed_at = inf
@@ -181,6 +170,8 @@ class Pulse:
                 # wakes it may be behind this timer in this turn of the loop, and then it takes
                 # its last step behind the first of these two calls in the next.
                 self.loop.call_soon(self.loop.call_soon, self._cut_off, subject, detail)
+            elif effect is Effect.BREAKER:
+                self._breaker_moved(subject, detail)
             elif effect is Effect.STUCK:
                 self._stuck(subject)
             elif effect is Effect.DEADLOCK:
@@ -221,6 +212,18 @@ class Pulse:
         logger.warning(
             "worker %s ignores being stopped and is out of use until its code ends", record.name
         )
+
+    def _breaker_moved(self, record: WorkerRecord, event: BreakerMoved) -> None:
+        opened = event.new is BreakerState.OPEN
+        logger.log(
+            logging.WARNING if opened else logging.INFO,
+            "worker %s: breaker %s: %s",
+            record.name,
+            event.new.name,
+            event.reason,
+            extra={"pool": self.settings.name, "worker": record.name},
+        )
+        self._tell(event)
 
     def _settled(self, task: Task) -> None:
         """A task has ended in any way but success."""
@@ -304,83 +307,6 @@ class Pulse:
         return Attempt(
             task.run_count, task.holder.name, task.started_at, task.ended_at, AttemptOutcome.OK
         )
-
-    async def until(
-        self,
-        condition: Callable[[], bool],
-        timeout: float | None = None,
-        *,
-        target: Target | None = None,
-    ) -> bool:
-        """Wait until a condition on the books holds. False if it did not within `timeout`.
-
-        Raises:
-            DeadlockDetected: it depends on `target`, and waiting for that is in vain.
-        """
-        self.call_time()
-        if condition():
-            return True
-        future: asyncio.Future[None] = self.loop.create_future()
-        entry = (condition, future)
-        self._conditions.append(entry)
-        try:
-            await self.listen(future, target, timeout)
-        finally:
-            self._conditions.remove(entry)
-        return condition()
-
-    async def listen(
-        self, bell: asyncio.Future[Any], target: Target | None, timeout: float | None = None
-    ) -> None:
-        """Wait until a bell is rung.
-
-        Raises:
-            DeadlockDetected: an attempt of this pool waits for `target`, and that is in vain.
-        """
-        wait = None if target is None else self.begin_wait(target, bell)
-        try:
-            await asyncio.wait([bell], timeout=timeout)
-        finally:
-            if wait is not None:
-                self.end_wait(wait)
-            if not bell.done():
-                bell.cancel()
-        if not bell.cancelled() and isinstance(bell.result(), tuple):
-            raise DeadlockDetected(bell.result())
-
-    def begin_wait(self, target: Target, bell: asyncio.Future[Any]) -> Wait | None:
-        """Note that the attempt in progress waits. None when the caller is not in one."""
-        task = current.get()
-        if task is None or task.engine is not self or task.state is not TaskState.RUNNING:
-            return None
-        here, attempt = asyncio.current_task(), task.holder.runner.attempt
-        holds = None
-        if here is not None and here is not attempt:
-            holds = partial(is_awaited_by, here, attempt)
-        wait = Wait(task, target, bell, holds)
-        self.ledger.begin_wait(wait, self.now())
-        if self.ledger.outbox:
-            self.carry_out()
-        if holds is not None and self._look_out is None:
-            self._look_out = self.loop.call_soon(self._look, 0.0, context=self._no_context)
-        return wait
-
-    def end_wait(self, wait: Wait) -> None:
-        waits = self.ledger.waits
-        waits.discard(wait)
-        if not waits.indirect and self._look_out is not None:
-            self._look_out.cancel()
-            self._look_out = None
-
-    def _look(self, pause: float) -> None:
-        """Look whether an attempt has come to await code of its own that waits in vain.
-
-        Nothing tells of that, so it is looked for, ever more rarely, while there is such code.
-        """
-        pause = min(max(2 * pause, FIRST_LOOK), LAST_LOOK)
-        self._look_out = self.loop.call_later(pause, self._look, pause, context=self._no_context)
-        self.ledger.break_deadlocks(self.now())
-        self.carry_out()
 
     def _check_conditions(self) -> None:
         for condition, future in self._conditions:

@@ -22,7 +22,7 @@ from tenacity.wait import wait_base, wait_chain, wait_combine
 from ._errors import PolicyError
 from ._past import Past
 from ._states import EndReason
-from ._time import count, is_async, number, seconds
+from ._time import count, is_async, seconds, share
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,7 +98,9 @@ class RetryPolicy:
             jitter: The share of each wait, 0 to 1, that is drawn at random (downward).
         """
         wait = min(seconds("delay", delay), LONGEST_WAIT)
-        return cls(stop=_stop_after(attempts), wait=_Backoff(wait, wait, 1.0, _share(jitter)))
+        return cls(
+            stop=_stop_after(attempts), wait=_Backoff(wait, wait, 1.0, share("jitter", jitter))
+        )
 
     @classmethod
     def exponential(
@@ -118,7 +120,7 @@ class RetryPolicy:
             jitter: The share of each wait, 0 to 1, that is drawn at random (downward). 1 is
                 "full jitter", which spreads clients that failed together best.
         """
-        wait = _Backoff(seconds("base", base), _capped("max", max), 2.0, _share(jitter))
+        wait = _Backoff(seconds("base", base), _capped("max", max), 2.0, share("jitter", jitter))
         return cls(stop=_stop_after(attempts), wait=wait)
 
     @classmethod
@@ -267,13 +269,6 @@ def _stop_after(attempts: int | None) -> Callable[[RetryCallState], bool]:
 def _capped(name: str, value: object) -> float:
     longest = seconds(name, value)
     return longest if longest < LONGEST_WAIT else LONGEST_WAIT
-
-
-def _share(jitter: float) -> float:
-    share = number("jitter", jitter, at_least=0.0)
-    if share > 1.0:
-        raise ValueError(f"jitter must be at most 1, got {share:g}")
-    return share
 
 
 def _delay(value: object) -> float:

@@ -11,6 +11,7 @@ from ._states import WorkerState, WorkerWish
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from ._breaker import Health
     from ._states import Stop
     from ._task import Cost, Task
     from ._worker import Traits
@@ -67,6 +68,7 @@ class WorkerRecord:
         "failed",
         "grace",
         "grace_at",
+        "health",
         "hints_missing",
         "id",
         "idle_since",
@@ -94,6 +96,7 @@ class WorkerRecord:
         "served",
         "state",
         "stop",
+        "suspect",
         "tags",
         "task",
         "throttled",
@@ -143,6 +146,10 @@ class WorkerRecord:
         self.resume_at: float | None = None
         #: Throttles in a row for which the service gave no time.
         self.hints_missing = 0
+        #: What the breaker knows of it; None without one.
+        self.health: Health | None = None
+        #: True when a run that succeeds has to be looked at, for one of these two.
+        self.suspect = False
 
         self.needs_reset = False
         self.needs_rebuild = False
@@ -244,6 +251,8 @@ class Roster:
         self.workers: dict[int, WorkerRecord] = {}
         self.idle: OrderedDict[int, WorkerRecord] = OrderedDict()
         self.free = 0
+        #: Those whose breakers are open, as a bitmask.
+        self.ejected = 0
         self.next_id = 0
         #: Who may take tasks at all, and who of them by each tag, as bitmasks.
         self._alive = 0
@@ -259,6 +268,7 @@ class Roster:
 
     def drop(self, record: WorkerRecord) -> None:
         del self.workers[record.id]
+        self.ejected &= ~record.bit
         self.changed(record)
 
     def changed(self, record: WorkerRecord) -> None:

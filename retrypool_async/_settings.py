@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Callable
+
+    from ._breaker import Breaker
+    from ._budget import RetryBudget
+    from ._verdict import Verdict
 
 NoWorkersPolicy = Literal["raise", "wait", "dead"] | float
 
@@ -36,10 +41,16 @@ class Settings:
     hook_timeout: float
     shutdown_timeout: float | None
     max_retry_after: float
+    breaker: Breaker | None
+    retry_budget: RetryBudget | None
     max_throttles: int | None
     max_worker_losses: int | None
     max_snoozes: int | None
     throttle_cooldown: float
+    #: The largest share of a hint that is added to it, at random.
+    hint_jitter: float
+    #: Asked about an error on which its worker has no opinion; None asks nobody.
+    classify: Callable[[Exception], Verdict | None] | None
     secrets: tuple[str, ...]
     rng: random.Random
     debug: bool

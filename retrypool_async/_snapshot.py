@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ._states import TaskState, WorkerState, WorkerWish
+from ._states import BreakerState, TaskState, WorkerState, WorkerWish
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +31,8 @@ class WorkerSnapshot:
     quota_left: Mapping[str, float]
     #: When it will have cooled, None when it is not cooling.
     cooling_until: float | None
+    #: What its breaker makes of it, None without one.
+    breaker: BreakerState | None
     pause_reason: str | None
     served: int
     failed: int
@@ -71,6 +73,8 @@ class Snapshot:
     dead: int
     cancelled: int
     dropped: int
+    #: Tasks that are being retried, as a retry budget counts them; None without one.
+    retrying: int | None
     #: Tasks that no worker present, or to be made, could ever take.
     unroutable: int
     #: Age in seconds of the ready task that was submitted first, 0 when none waits.
@@ -131,6 +135,7 @@ def take_snapshot(ledger: Ledger, pool_quotas: tuple[Quota, ...], now: float) ->
                 tags=record.tags,
                 quota_left=left,
                 cooling_until=record.cooling_until if record.cooling_until > now else None,
+                breaker=None if record.health is None else record.health.state,
                 pause_reason=record.pause_reason,
                 served=record.served,
                 failed=record.failed,
@@ -153,6 +158,7 @@ def take_snapshot(ledger: Ledger, pool_quotas: tuple[Quota, ...], now: float) ->
         dead=ledger.dead,
         cancelled=ledger.cancelled,
         dropped=ledger.dropped,
+        retrying=None if ledger.retries is None else ledger.retries.under_way,
         unroutable=unroutable,
         oldest_wait=max((now - task.submitted_at for task in ready), default=0.0),
         paused=ledger.paused,

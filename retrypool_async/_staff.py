@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from ._agenda import Due
 from ._books import BUSY, IDLE, PROMISED, RUN, Effect
+from ._breaker import Health
 from ._dispatch import Dispatch
 from ._roster import WorkerRecord, opening_delay
-from ._states import Order, Stop, WorkerState, WorkerWish
+from ._states import BreakerState, Order, Stop, WorkerState, WorkerWish
 
 if TYPE_CHECKING:
     from ._quota import Quota
@@ -24,6 +25,9 @@ class Staff(Dispatch):
         """Take in a worker that is about to open its resource."""
         record.join_cooling()
         self._flag(record)
+        if self.settings.breaker is not None:
+            record.health = Health(self.settings.breaker)
+            record.suspect = record.health.heeds_success
         self.roster.add(record)
         self._rejudge(now)
 
@@ -136,6 +140,8 @@ class Staff(Dispatch):
             record.state = IDLE
             record.idle_since = now
             self._flag(record)
+            if self.roster.ejected & record.bit:
+                self._half_open(record, now)
             if record.wish is RUN:
                 self.roster.set_free(record)
         if record.state is not before:
@@ -244,6 +250,14 @@ class Staff(Dispatch):
             if until > other.cooling_until:
                 other.cooling_until = until
                 self._interfere(other, "cooling", now)
+
+    def _half_open(self, record: WorkerRecord, now: float) -> None:
+        """A worker that its breaker has kept out is back on probation."""
+        assert record.health is not None
+        record.health.half_open()
+        record.suspect = True
+        self.roster.ejected ^= record.bit
+        self._told_breaker(record, BreakerState.OPEN, BreakerState.HALF_OPEN, "cooled", now)
 
     def clear_cooldown(self, record: WorkerRecord, now: float) -> None:
         """End a worker's cooldown now."""

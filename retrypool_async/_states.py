@@ -99,6 +99,15 @@ class WorkerState(Enum):
 
 
 @plain_members
+class BreakerState(Enum):
+    """What a worker's breaker makes of it."""
+
+    CLOSED = auto()  #: in use
+    OPEN = auto()  #: out of use until it has cooled
+    HALF_OPEN = auto()  #: in use again, on probation
+
+
+@plain_members
 class WorkerWish(Enum):
     """What the operator wants of a worker. Nothing automatic ever changes it."""
 
@@ -140,6 +149,7 @@ class EndReason(Enum):
     THROTTLES = "too many throttles"
     WORKER_LOSSES = "too many workers lost"
     SNOOZES = "too many snoozes"
+    RETRY_BUDGET = "retry budget exceeded"
     NO_WORKERS = "no worker can take it"
     COST = "cost exceeds every quota"
     CANCELLED = "cancelled by the caller"

@@ -53,6 +53,18 @@ def seconds(name: str, value: object, *, at_least: float = 0.0) -> float:
     return number(name, value, at_least=at_least)
 
 
+def share(name: str, value: object) -> float:
+    """Return `value` as a share of something: a float between 0 and 1.
+
+    Raises:
+        TypeError, ValueError: it is not.
+    """
+    result = number(name, value, at_least=0.0)
+    if result > 1.0:
+        raise ValueError(f"{name} must be at most 1, got {result:g}")
+    return result
+
+
 def optional_seconds(name: str, value: object, *, at_least: float = 0.0) -> float | None:
     """Return a duration in seconds, or None for "no limit"."""
     return None if value is None else seconds(name, value, at_least=at_least)

@@ -76,7 +76,7 @@ class Worker(ABC, Generic[T, R]):
         """Called once when the worker is removed from the pool, before `on_stop`."""
 
     def classify(self, error: Exception) -> Verdict | None:
-        """Say whose fault an error of `run` is; None for an ordinary failure."""
+        """Say whose fault an error of `run` is; None leaves it to the pool's `classify`."""
         return None
 
 

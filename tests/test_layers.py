@@ -20,7 +20,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"_past"}),
     frozenset({"_task"}),
     # policies, then what users hold in their hands
-    frozenset({"_limits", "_retry", "_secrets", "_hooks", "_reports"}),
+    frozenset({"_breaker", "_budget", "_limits", "_retry", "_secrets", "_hooks", "_reports"}),
     frozenset({"_guard", "_context"}),
     frozenset({"_meters"}),
     frozenset({"_quota"}),
@@ -39,6 +39,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"_ledger"}),
     # what makes things happen
     frozenset({"_pulse"}),
+    frozenset({"_waiting"}),
     frozenset({"_engine"}),
     frozenset({"_supervisor"}),
     # the front door
@@ -54,6 +55,8 @@ STDLIB_ONLY = {
     *(LEVELS[0] | LEVELS[1] | LEVELS[2] | LEVELS[3]),
     *(
         "_books",
+        "_breaker",
+        "_budget",
         "_dispatch",
         "_staff",
         "_hiring",

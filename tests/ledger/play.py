@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from retrypool_async import (
     AttemptOutcome,
+    BreakerMoved,
+    BreakerState,
     EndReason,
     PoolClosed,
     Quota,
@@ -463,12 +465,26 @@ class Play:
                 assert post.order is None, "two orders at once"
                 assert post.running is None, "an order in the middle of an attempt"
                 post.order = detail
+            elif effect is Effect.BREAKER:
+                self._breaker_moved(post, detail)
             elif effect is Effect.OVERDUE:
                 self.overdue.append((post, detail))
             elif effect is Effect.INTERRUPT:
                 opening = post.record.state is WorkerState.STARTING
                 assert opening or post.running is not None, "interrupted, but nothing runs"
         return promises
+
+    def _breaker_moved(self, post: Post, event: BreakerMoved) -> None:
+        post.ejected = event.new is BreakerState.OPEN
+        if post.ejected:
+            post.cooling_until = max(post.cooling_until, post.record.cooling_until)
+            staying = [other for other in self.posts if not other.leaving]
+            out = [other for other in staying if other.ejected]
+            peers = [other for other in out if other.record.tags >= post.record.tags]
+            breaker = self.ledger.settings.breaker
+            assert breaker is not None
+            most = breaker.max_ejected * len(staying)
+            assert len(out) <= most or peers == [post], "out beyond the cap"
 
     def _promise(self, post: Post, task: Task) -> None:
         self.lives[task].stage = "held"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from math import inf
-from typing import Any
+from typing import Any, ClassVar
 
 import hypothesis.strategies as st
 import pytest
@@ -17,7 +17,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from retrypool_async import AttemptOutcome, Bucket, EndReason, Quota, Window
+from retrypool_async import AttemptOutcome, Breaker, Bucket, EndReason, Quota, RetryBudget, Window
 from retrypool_async._agenda import Due
 from retrypool_async._ledger import Ledger
 from retrypool_async._ruling import Again, Ending, Ruling
@@ -42,6 +42,9 @@ class LedgerMachine(RuleBasedStateMachine):
     """Decides what happens next; `Play` does it, and looks whether the ledger is right."""
 
     play: Play
+    limits: ClassVar[list[Any]] = LIMITS
+    breaker: Breaker | None = None
+    retry_budget: RetryBudget | None = None
 
     def pick(self, data: st.DataObject, items: list[Any]) -> Any:
         return items[data.draw(st.integers(0, len(items) - 1))]
@@ -55,7 +58,12 @@ class LedgerMachine(RuleBasedStateMachine):
     def build(
         self, data: st.DataObject, no_workers: Any, max_queue: int | None, workers: int
     ) -> None:
-        self.play = Play(no_workers=no_workers, max_queue=max_queue)
+        self.play = Play(
+            no_workers=no_workers,
+            max_queue=max_queue,
+            breaker=self.breaker,
+            retry_budget=self.retry_budget,
+        )
         for _ in range(workers):
             self.add_worker(data)
             self.play.obey(self.play.posts[-1])
@@ -169,7 +177,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.play.posts) < 4 and not self.play.closing)
     @rule(data=st.data())
     def add_worker(self, data: st.DataObject) -> None:
-        limits = data.draw(st.sampled_from(LIMITS))
+        limits = data.draw(st.sampled_from(self.limits))
         usages = () if limits is None else (Usage(Quota(**limits), limits),)
         present = [usage for post in self.play.posts for usage in post.usages]
         if present and data.draw(st.booleans()):
@@ -290,15 +298,37 @@ class LedgerMachine(RuleBasedStateMachine):
         self.play.check_patience()
 
 
+class BreakerMachine(LedgerMachine):
+    """The same with a breaker, which opens again and again, and with retries being counted.
+
+    Without quotas, which are not what it is about: so its lives come to the point sooner.
+    """
+
+    limits: ClassVar[list[Any]] = [None]
+    retry_budget = RetryBudget()
+    breaker = Breaker(1, cooldown=2, max_cooldown=4, max_ejected=0.4)
+
+
+LIVES = settings(
+    max_examples=800,
+    stateful_step_count=50,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=list(HealthCheck),
+)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 class TestLedger(LedgerMachine.TestCase):
     """Lives chosen anew in every run; a failing one is printed with a blob to repeat it."""
 
-    settings = settings(
-        max_examples=800,
-        stateful_step_count=50,
-        deadline=None,
-        print_blob=True,
-        suppress_health_check=list(HealthCheck),
-    )
+    settings = LIVES
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+class TestBreakers(BreakerMachine.TestCase):
+    """The same with breakers."""
+
+    settings = settings(LIVES, max_examples=300)

@@ -13,11 +13,12 @@ from retrypool_async import InvariantBroken
 from retrypool_async._books import Books
 from retrypool_async._dispatch import Dispatch
 from retrypool_async._meters import WindowMeter
+from retrypool_async._outcomes import Outcomes
 from retrypool_async._ready import Lane
 from retrypool_async._router import Search
 from retrypool_async._staff import Staff
 from retrypool_async._states import WorkerState, WorkerWish
-from tests.ledger.test_ledger_machine import LedgerMachine
+from tests.ledger.test_ledger_machine import BreakerMachine, LedgerMachine
 
 if TYPE_CHECKING:
     from retrypool_async._heads import Key
@@ -130,10 +131,20 @@ def forget_who_tried(plant: Plant) -> None:
     plant.setattr(Dispatch, "_set_mask", planted)
 
 
+def eject_everybody(plant: Plant) -> None:
+    """The share of workers that breakers may keep out is not looked at."""
+    plant.setattr(Outcomes, "_may_eject", lambda self, record, breaker: True)
+
+
+def lose_a_retry(plant: Plant) -> None:
+    """A retry that succeeds keeps its place in the budget."""
+    plant.setattr(Outcomes, "_end_retry", lambda self, task: None)
+
+
 #: Each fault with what the machine says of it.
 FAULTS: list[tuple[Callable[[Plant], None], str]] = [
     (skip_reserved, "was before|idle and wanted|not where it should be"),
-    (forget_refund, "refused to begin|could run"),
+    (forget_refund, "refused to begin|could run|was before"),
     (resume_on_cooldown_end, "not what the operator said"),
     (settle_twice, "settled twice"),
     (keep_every_place, "was before"),
@@ -144,16 +155,30 @@ FAULTS: list[tuple[Callable[[Plant], None], str]] = [
 ]
 
 
+#: Those of breakers.
+BREAKER_FAULTS: list[tuple[Callable[[Plant], None], str]] = [
+    (eject_everybody, "out beyond the cap"),
+    (lose_a_retry, "retries under way"),
+]
+
+
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize(("fault", "notice"), FAULTS, ids=[fault.__name__ for fault, _ in FAULTS])
+@pytest.mark.parametrize(
+    ("machine", "fault", "notice"),
+    [
+        pytest.param(machine, fault, notice, id=fault.__name__)
+        for machine, faults in ((LedgerMachine, FAULTS), (BreakerMachine, BREAKER_FAULTS))
+        for fault, notice in faults
+    ],
+)
 def test_the_machine_notices(
-    fault: Callable[[Plant], None], notice: str, monkeypatch: Plant
+    machine: type[LedgerMachine], fault: Callable[[Plant], None], notice: str, monkeypatch: Plant
 ) -> None:
     """Each planted fault breaks what must hold, within some hundreds of short lives."""
     fault(monkeypatch)
     with pytest.raises((AssertionError, InvariantBroken), match=notice):
         run_state_machine_as_test(
-            LedgerMachine,
+            machine,
             settings=settings(
                 max_examples=2000,
                 stateful_step_count=40,

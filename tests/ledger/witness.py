@@ -141,6 +141,8 @@ class Post:
     cooling_until: float = 0.0
     #: Removed, or lost for good.
     leaving: bool = False
+    #: Kept out by its breaker.
+    ejected: bool = False
     open: bool = False
     #: Its resource could not be opened, rebuilt or reset.
     failed: bool = False
@@ -170,7 +172,7 @@ class Post:
     def expected(self) -> bool:
         """True when tasks may count on it without anybody's help."""
         rebuilt = not self.failed or self.order is Order.REBUILD or self.record.needs_rebuild
-        return not self.paused and not self.leaving and rebuilt
+        return not self.paused and not self.leaving and not self.ejected and rebuilt
 
     @property
     def idle(self) -> bool:

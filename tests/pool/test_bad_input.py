@@ -43,6 +43,10 @@ NOT_SECONDS = [-1, nan, inf, "5", True, [1]]
 NOT_COUNTS = [-1, 1.5, "5", True]
 
 
+async def awaited(error: Exception) -> None:
+    """No classifier: nobody awaits one."""
+
+
 def refused(call: Callable[[], object], field: str) -> None:
     with pytest.raises((TypeError, ValueError)) as error:
         call()
@@ -68,6 +72,12 @@ def refused(call: Callable[[], object], field: str) -> None:
 def test_a_pool_refuses_what_is_not_seconds(option: str, value: Any) -> None:
     """Named."""
     refused(lambda: Pool(**{option: value}), option)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, nan, inf, "0.1", True, None])
+def test_a_pool_refuses_a_jitter_of_hints_that_is_no_share(value: Any) -> None:
+    """Named."""
+    refused(lambda: Pool(hint_jitter=value), "hint_jitter")
 
 
 @pytest.mark.parametrize("value", NOT_COUNTS)
@@ -104,6 +114,8 @@ def test_a_pool_refuses_what_is_not_a_count(option: str, value: Any) -> None:
         ({"secrets": "sk-1"}, "secrets"),
         ({"debug": 1}, "debug"),
         ({"max_retrys": 3}, "max_retrys"),
+        ({"classify": Discard()}, "classify"),
+        ({"classify": awaited}, "classify"),
         ({"metadata": 5}, "metadata"),
         ({"metadata": [1]}, "metadata"),
         ({"secrets": 5}, "secrets"),

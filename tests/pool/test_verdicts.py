@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
+from collections.abc import Callable
 from datetime import timedelta
 from itertools import pairwise
 from math import inf, nan
@@ -247,6 +249,40 @@ async def test_a_hint_may_be_a_timedelta() -> None:
     async with Pool([worker], debug=True) as pool:
         await pool.submit(1)
     assert worker.starts == [0, 60, 62]
+
+
+@pytest.mark.parametrize("jitter", [0.5, 1.0])
+async def test_hints_may_be_lengthened_at_random_and_are_never_shortened(jitter: float) -> None:
+    """By up to a share of each, from the pool's own source of chance."""
+
+    async def starts(seed: int) -> list[float]:
+        workers = [Probe(does=in_turn(Throttled(100), "ok")) for _ in range(20)]
+        begun = now()
+        async with Pool(workers, hint_jitter=jitter, rng=random.Random(seed), debug=True) as pool:
+            tasks = [pool.submit(n, worker=f"worker-{n}") for n in range(20)]
+            await asyncio.gather(*tasks)
+        return [worker.starts[1] - begun for worker in workers]
+
+    first = await starts(1)
+    assert all(100 <= start <= 100 * (1 + jitter) for start in first)
+    assert max(first) - min(first) > 50 * jitter
+    assert await starts(1) == pytest.approx(first)
+    assert await starts(2) != pytest.approx(first)
+
+
+async def test_a_lengthened_hint_is_held_against_the_limit_as_the_service_gave_it() -> None:
+    """Our own politeness ends no task."""
+    worker = Probe(does=in_turn(Throttled(100), "ok"))
+    async with Pool([worker], hint_jitter=1.0, max_retry_after=100, debug=True) as pool:
+        assert await pool.submit(1) == "ok"
+
+
+async def test_only_hints_are_lengthened() -> None:
+    """A cooldown of our own making is what it is."""
+    worker = Probe(does=in_turn(Throttled(), Snooze(5), "ok"))
+    async with Pool([worker], hint_jitter=1.0, debug=True) as pool:
+        assert await pool.submit(1) == "ok"
+    assert worker.starts == [0, 1, 6]
 
 
 async def test_a_throttle_may_be_meant_for_the_whole_quota() -> None:
@@ -498,37 +534,88 @@ async def test_classify_is_not_asked_about_verdicts_nor_about_exits() -> None:
     assert [type(error) for error in asked] == [ValueError]
 
 
-@pytest.mark.parametrize("answer", [Throttled, "throttled", True, 5, ValueError()], ids=repr)
-async def test_classify_that_answers_rubbish_ends_the_task_and_nothing_else(answer: Any) -> None:
+def judging(of: str, classify: Callable[[Exception], Any], worker: Probe) -> Pool[Any, Any]:
+    """A pool of one worker in which either that worker or the pool classifies."""
+    if of == "pool":
+        return Pool([worker], classify=classify, debug=True)
+    worker.classify = classify  # type: ignore[method-assign]
+    return Pool([worker], debug=True)
+
+
+async def coroutine() -> Throttled:
+    return Throttled()
+
+
+@pytest.mark.parametrize("of", ["worker", "pool"])
+@pytest.mark.parametrize(
+    "answer", [Throttled, "throttled", True, 5, ValueError(), coroutine], ids=repr
+)
+async def test_classify_that_answers_rubbish_ends_the_task_and_nothing_else(
+    of: str, answer: Any
+) -> None:
     """With an error that says so, raised from nothing of ours."""
 
-    class Judging(Probe):
-        def classify(self, error: Exception) -> Any:
-            return answer
+    def classify(error: Exception) -> Any:
+        return answer() if answer is coroutine else answer
 
-    worker = Judging(does=in_turn(ValueError(), "ok"))
-    async with Pool([worker], debug=True) as pool:
+    worker = Probe(does=in_turn(ValueError(), "ok"))
+    async with judging(of, classify, worker) as pool:
         with pytest.raises(PolicyError, match="classify"):
             await pool.submit(1)
         assert await pool.submit(2) == "ok"
 
 
+@pytest.mark.parametrize("of", ["worker", "pool"])
 @pytest.mark.parametrize("problem", [ZeroDivisionError, asyncio.CancelledError, KeyboardInterrupt])
 async def test_classify_that_raises_ends_the_task_and_nothing_else(
-    problem: type[BaseException],
+    of: str, problem: type[BaseException]
 ) -> None:
     """Whatever it raises."""
-
-    class Judging(Probe):
-        def classify(self, error: Exception) -> Any:
-            raise problem
-
-    worker = Judging(does=in_turn(ValueError(), "ok"))
-    async with Pool([worker], debug=True) as pool:
+    worker = Probe(does=in_turn(ValueError(), "ok"))
+    async with judging(of, fails(problem), worker) as pool:
         with pytest.raises(PolicyError) as failure:
             await pool.submit(1)
         assert isinstance(failure.value.__cause__, problem)
         assert await pool.submit(2) == "ok"
+
+
+async def test_the_pool_classifies_what_a_worker_has_no_opinion_on() -> None:
+    """The worker's own answer comes first, and either may leave it to the retry policy."""
+
+    class Judging(Probe):
+        def classify(self, error: Exception) -> Verdict | None:
+            return Snooze(5) if isinstance(error, ConnectionError) else None
+
+    asked: list[type[Exception]] = []
+
+    def classify(error: Exception) -> Verdict | None:
+        asked.append(type(error))
+        return Throttled(60) if isinstance(error, OSError) else None
+
+    worker = Judging(does=in_turn(ConnectionError(), OSError(), ValueError(), "ok"))
+    async with Pool([worker], classify=classify, retry=RetryPolicy.fixed(100), debug=True) as pool:
+        task = pool.submit(1)
+        assert await task == "ok"
+    assert worker.starts == [0, 5, 65, 165]
+    assert asked == [OSError, ValueError]
+    assert [attempt.outcome.name for attempt in task.attempts] == [
+        "SNOOZED",
+        "THROTTLED",
+        "ERROR",
+        "OK",
+    ]
+
+
+async def test_refusals_that_the_pool_finds_are_bounded_like_any_other() -> None:
+    """Whoever says so."""
+    worker = Probe(does=fails(OSError()))
+    async with Pool(
+        [worker], classify=lambda error: Throttled(1), max_throttles=3, debug=True
+    ) as pool:
+        with pytest.raises(ThrottleLimit) as limit:
+            await pool.submit(1)
+    assert worker.starts == [0, 1, 2, 3]
+    assert isinstance(limit.value.__cause__, OSError)
 
 
 async def test_a_verdict_of_the_users_own_kind_counts_as_what_it_derives_from() -> None:

@@ -12,6 +12,9 @@ from retrypool_async import (
     Attempt,
     AttemptEnded,
     AttemptFailed,
+    Breaker,
+    BreakerMoved,
+    BreakerState,
     CloseReport,
     Daily,
     DeadTask,
@@ -27,6 +30,7 @@ from retrypool_async import (
     PoolState,
     Quota,
     ResourceWorker,
+    RetryBudget,
     RetryPolicy,
     Snapshot,
     Subscription,
@@ -100,6 +104,10 @@ async def call(connection: Connection, data: str) -> bool:
 async def submitting() -> None:
     async with Pool([Text()], retry=RetryPolicy.fixed(1), cost=lambda data: data) as pool:
         assert_type(pool, Pool[int, str])
+        breaker = Breaker(failures=3, cooldown=timedelta(minutes=1))
+        assert_type(breaker.cooldown, float)
+        budget = RetryBudget(ratio=0.5, rate=10)
+        Pool([Text()], classify=Text().classify, breaker=breaker, retry_budget=budget)
         handle = pool.submit(1, cost={"tokens": 5}, bounce=True, require="gpu")
         assert_type(handle, TaskHandle[str])
         assert_type(await handle, str)
@@ -172,14 +180,18 @@ async def watching(pool: Pool[int, str]) -> None:
         assert_type(event, Event)
         if isinstance(event, TaskMoved):
             assert_type(event.new, TaskState)
-        else:
-            assert_type(event, WorkerMoved)
+        elif isinstance(event, WorkerMoved):
             assert_type(event.new, WorkerState)
+        else:
+            assert_type(event, BreakerMoved)
+            assert_type(event.new, BreakerState)
     assert_type(events.dropped, int)
     snapshot = pool.snapshot()
     assert_type(snapshot.workers, tuple[WorkerSnapshot, ...])
+    assert_type(snapshot.workers[0].breaker, BreakerState | None)
     assert_type(snapshot.workers[0].metadata, Mapping[str, Any])
     assert_type(snapshot.tasks[TaskState.QUEUED], int)
+    assert_type(snapshot.retrying, int | None)
     assert_type(pool.state, PoolState)
     assert_type(pool.dead, DeadTasks)
     assert_type(pool.dead.pull(1), DeadTask)
