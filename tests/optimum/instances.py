@@ -127,9 +127,10 @@ class Recorder(Worker[Job, None]):
 
 
 def pool_schedule(instance: Instance, *, longest_first: bool) -> list[Start]:
-    """When the pool starts what on which worker, all jobs being submitted at once.
+    """When the pool starts what on which worker, all jobs being submitted at the beginning.
 
-    It is told what they cost. Of how long they take it knows nothing, or only which is longer.
+    It is told what they cost, and nothing of how long they take; but they may be submitted in an
+    order that tells.
     """
     return run_virtual(lambda: _run(instance, longest_first=longest_first))
 
@@ -143,9 +144,10 @@ async def _run(instance: Instance, *, longest_first: bool) -> list[Start]:
     ]
     dimensions = {limit.dimension for limit in instance.limits}
     async with Pool(workers, shutdown_timeout=None, debug=True) as pool:
-        for job in instance.jobs:
+        jobs = instance.jobs
+        for job in sorted(jobs, key=lambda job: -job.seconds) if longest_first else jobs:
             cost = {dimension: job.amount(dimension) for dimension in dimensions}
-            pool.submit(job, cost=cost, priority=job.seconds if longest_first else 0.0)
+            pool.submit(job, cost=cost)
     return starts
 
 
