@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from retrypool_async.demo import cli as demo
+from retrypool_async.simulate import cli as simulate
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,6 +19,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="command")
     demo.set_up(
         commands.add_parser("demo", help="analyse documents with a local service and strict keys")
+    )
+    simulate.set_up(
+        commands.add_parser("simulate", help="run a scenario of traffic and workers, on no time")
     )
     chosen = parser.parse_args(arguments)
     code: int = chosen.run(chosen)

@@ -9,9 +9,15 @@ import pytest
 
 import retrypool_async
 import retrypool_async.groups
+import retrypool_async.simulate
 import retrypool_async.testing
 
-OURS = (retrypool_async, retrypool_async.groups, retrypool_async.testing)
+OURS = (
+    retrypool_async,
+    retrypool_async.groups,
+    retrypool_async.simulate,
+    retrypool_async.testing,
+)
 
 try:
     from retrypool_async.integrations import fastapi as fastapi_integration

@@ -68,6 +68,15 @@ from retrypool_async.groups import (
     current_group,
     current_node,
 )
+from retrypool_async.simulate import (
+    Answer,
+    Percentiles,
+    Report,
+    Scenario,
+    WorkerReport,
+    simulate,
+    workers_needed,
+)
 
 
 class Text(Worker[int, str]):
@@ -306,3 +315,17 @@ def failures(error: GroupFailed, moved: GraphMoved) -> None:
     assert_type(error.failures, dict[Hashable, Exception])
     assert_type(error.exceptions, tuple[Exception | ExceptionGroup[Exception], ...])
     assert_type(moved.run, GraphRun)
+
+
+def capacity() -> None:
+    scenario = Scenario.of({"arrivals": {"tasks": 1}, "workers": [{"name": "a", "latency": 1}]})
+    assert_type(scenario.resized("a", 2), Scenario)
+    report = simulate(Scenario.read("scenario.toml"))
+    assert_type(report, Report)
+    assert_type(report.wait, Percentiles | None)
+    assert_type(report.outcomes, Mapping[str, int])
+    assert_type(report.kinds[0].workers, tuple[WorkerReport, ...])
+    answer = workers_needed(scenario)
+    assert_type(answer, Answer)
+    assert_type(answer.workers, int | None)
+    assert_type(answer.trials[0].report, Report | None)
