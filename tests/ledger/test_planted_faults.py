@@ -180,7 +180,7 @@ def test_the_machine_notices(
         run_state_machine_as_test(
             machine,
             settings=settings(
-                max_examples=2000,
+                max_examples=4000,
                 stateful_step_count=40,
                 deadline=None,
                 database=None,
