@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from ._reports import settlement
+from ._reports import allowance, settlement
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from ._task import Task
 
 #: The task of the attempt in progress. Set in a copy of the submitter's context, per attempt.
@@ -53,6 +55,36 @@ class TaskContext:
         in the log, for anything that is not an amount. May be called from the attempt's thread.
         """
         self._task.engine.hear(self._task, self._run, settlement(used))
+
+    def sync_quota(
+        self,
+        dimension: str = "requests",
+        *,
+        remaining: float | None,
+        reset_after: float | timedelta | None,
+        scope: Literal["worker", "quota"] = "worker",
+    ) -> None:
+        """Say what the service said is left, as in the headers of a reply.
+
+        Until then no more than `remaining` is taken, counted from now, even where the limits would
+        grant it. Answers overtake each other, so while one window lasts the smallest report holds;
+        a reset that is later by more than a second begins a new one. What the limits forbid stays
+        forbidden. None says nothing, and an odd value does neither, with a warning in the log. May
+        be called from the attempt's thread.
+
+        Args:
+            dimension: Of what. Nothing follows where no quota of the worker limits it.
+            remaining: How much may still be used.
+            reset_after: Seconds until the service counts anew; at most the pool's
+                `max_retry_after`.
+            scope: "worker" for the quotas that this worker has to itself, "quota" for those that
+                it shares too, the pool's included.
+        """
+        engine = self._task.engine
+        longest = engine.settings.max_retry_after
+        report = allowance(dimension, remaining, reset_after, scope, longest)
+        if report is not None:
+            engine.hear(self._task, self._run, report)
 
 
 def current_task() -> TaskContext:

@@ -20,6 +20,7 @@ from ._errors import PoolClosed
 from ._explain import explain
 from ._handle import TaskHandle
 from ._hooks import Subscription
+from ._reports import Settlement
 from ._snapshot import Snapshot, take_snapshot
 from ._states import (
     FINAL_STATES,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from ._elastic import Elastic
     from ._ready import RouteKey
-    from ._reports import Settlement
+    from ._reports import Allowance
     from ._roster import WorkerRecord
     from ._task import Cost, Task, TaskOptions
     from ._worker import Traits
@@ -306,13 +307,16 @@ class Engine(Waiting):
             limits.append(task.started_at + task.options.attempt_timeout)
         return max(min(limits) - self.now(), 0.0) if limits else None
 
-    def hear(self, task: Task, run: int, report: Settlement) -> None:
+    def hear(self, task: Task, run: int, report: Settlement | Allowance) -> None:
         """Take down what an attempt reports. It may call from a thread of its own."""
         if _get_running_loop() is not self.loop:
             with suppress(RuntimeError):  # the loop has been closed, and with it all books
                 self.loop.call_soon_threadsafe(self.hear, task, run, report)
             return
-        self.ledger.settle(task, run, report, self.now())
+        if isinstance(report, Settlement):
+            self.ledger.settle(task, run, report, self.now())
+        else:
+            self.ledger.sync(task, run, report, self.quotas, self.now())
         self.carry_out()
 
     def explain(self, task: Task) -> str:

@@ -68,6 +68,14 @@ class GuardedLimiter:
         except BaseException:
             self._log("settle")
 
+    def sync(self, remaining: float, reset_after: float, now: float) -> None:
+        """Tell a limiter that has a word for it what the service says."""
+        if hasattr(self._limiter, "sync"):
+            try:
+                self._limiter.sync(remaining, reset_after, now)
+            except BaseException:
+                self._log("sync")
+
     def left(self, now: float) -> float:
         try:
             return number("left", self._limiter.left(now))

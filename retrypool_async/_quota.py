@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from math import inf
 
+from ._guard import GuardedLimiter
 from ._meters import Limit, Meter, meter_of
+from ._reported import Reported
 from ._task import ONE_REQUEST, Cost
 
 
@@ -32,7 +34,7 @@ class Quota:
         ValueError: no limit at all, or an `AsyncLimiter` that could never grant anything.
     """
 
-    __slots__ = ("_meters", "_requests", "cooling_until")
+    __slots__ = ("_limits", "_meters", "_reported", "_requests", "cooling_until")
 
     def __init__(self, *requests_limits: Limit, **dimensions: Limit | list[Limit]) -> None:
         meters: dict[str, tuple[Meter, ...]] = {}
@@ -44,15 +46,19 @@ class Quota:
             meters["requests"] = first + meters.get("requests", ())
         if not any(meters.values()):
             raise ValueError("Quota needs at least one limit, e.g. Quota(Window(60, per=60))")
-        self._meters = meters
+        self._limits = meters
+        #: What the service has said, by dimension.
+        self._reported: dict[str, Reported] = {}
+        #: All that has to agree: the limits, and what the service has said.
+        self._meters: dict[str, tuple[Meter | Reported, ...]] = {**meters}
         #: The loop time before which whoever has it must not start anything, newcomers included.
         self.cooling_until = 0.0
-        self._requests = meters.get("requests", ())
+        self._requests = self._meters.get("requests", ())
 
     @property
     def dimensions(self) -> frozenset[str]:
         """The names of the dimensions it limits."""
-        return frozenset(self._meters)
+        return frozenset(self._limits)
 
     def until(self, cost: Cost, now: float) -> float:
         """Seconds until all of `cost` could be granted at once; 0 when it can be now."""
@@ -93,9 +99,23 @@ class Quota:
         for meter in self._meters.get(dimension, ()):
             meter.settle(estimate, used, at, now)
 
+    def sync(self, dimension: str, remaining: float, reset_after: float, now: float) -> None:
+        """Heed what the service says is left of a dimension for the next `reset_after` seconds."""
+        limits = self._limits.get(dimension)
+        if limits is None:
+            return
+        if dimension not in self._reported:
+            reported = self._reported[dimension] = Reported()
+            self._meters[dimension] = (*limits, reported)
+            self._requests = self._meters.get("requests", ())
+        self._reported[dimension].sync(remaining, reset_after, now)
+        for limit in limits:
+            if isinstance(limit, GuardedLimiter):
+                limit.sync(remaining, reset_after, now)
+
     def largest(self, dimension: str) -> float:
         """The most of a dimension it could ever grant; infinite when it does not limit it."""
-        return min((meter.capacity for meter in self._meters.get(dimension, ())), default=inf)
+        return min((meter.capacity for meter in self._limits.get(dimension, ())), default=inf)
 
     def left(self, now: float) -> dict[str, float]:
         """How much of each dimension could be taken now."""
@@ -109,9 +129,12 @@ class Quota:
         `on_top` of what it has counted itself so far, when it is in force already for others.
         """
         self.cooling_until = max(self.cooling_until, old.cooling_until)
-        for name, meters in self._meters.items():
-            for meter, before in zip(meters, old._meters.get(name, ()), strict=False):
+        for name, meters in self._limits.items():
+            for meter, before in zip(meters, old._limits.get(name, ()), strict=False):
                 meter.carry_over(before, now, on_top)
+        for name, reported in old._reported.items():
+            if reported.resets_at > now:
+                self.sync(name, reported.left(now), reported.resets_at - now, now)
 
     def passed_on(self, heirs: dict[Quota, Quota]) -> Quota | Inherited:
         """Where to settle what was taken here, now that some quotas have been replaced."""
@@ -121,7 +144,7 @@ class Quota:
     def __repr__(self) -> str:
         listing = ", ".join(
             f"{name}={min(meter.capacity for meter in meters):g}"
-            for name, meters in self._meters.items()
+            for name, meters in self._limits.items()
         )
         return f"<Quota {listing}>"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -259,6 +259,8 @@ class Roster:
         self._tagged: dict[str, int] = {}
         #: The smallest capacity of any worker per dimension, by (tags, pinned id).
         self._floors: dict[tuple[frozenset[str], int | None], dict[str, float]] = {}
+        #: Quotas that several workers have; forgotten whenever the membership or a quota changes.
+        self._shared: frozenset[Any] | None = None
         #: Counted when asked for; forgotten whenever a worker comes, goes or changes.
         self._headcount: Headcount | None = None
 
@@ -286,7 +288,17 @@ class Roster:
             for tag in record.listed:
                 self._tagged[tag] = self._tagged.get(tag, 0) | bit
         self._floors.clear()
+        self._shared = None
         self._headcount = None
+
+    def is_shared(self, quota: Any) -> bool:
+        """True when several workers have this quota."""
+        if self._shared is None:
+            owners = Counter(
+                quota for record in self.workers.values() for quota in set(record.quotas)
+            )
+            self._shared = frozenset(quota for quota, count in owners.items() if count > 1)
+        return quota in self._shared
 
     def recount(self) -> None:
         """Forget the headcount: a worker has changed its state, or what is wanted of it."""

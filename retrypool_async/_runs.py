@@ -12,7 +12,8 @@ from ._ruling import Again, Ending, Ruling
 from ._states import AttemptOutcome, EndReason, Stop, TaskState
 
 if TYPE_CHECKING:
-    from ._reports import Settlement
+    from ._quota import Quota
+    from ._reports import Allowance, Settlement
     from ._roster import WorkerRecord
     from ._task import Task
 
@@ -111,6 +112,18 @@ class Runs(Hiring):
                 quota.settle(dimension, before, used, at, now)
             amounts[dimension] = used
         task.debit = (quotas, at, tuple(amounts.items()))
+        self._plan(now)
+
+    def sync(
+        self, task: Task, run: int, report: Allowance, common: tuple[Quota, ...], now: float
+    ) -> None:
+        """An attempt says what its service said is left. `common` are the pool's quotas."""
+        if task.state is not RUNNING or task.run_count != run:
+            return
+        dimension, remaining, reset_after, scope = report
+        for quota in task.holder.quotas:
+            if scope == "quota" or not (quota in common or self.roster.is_shared(quota)):
+                quota.sync(dimension, remaining, reset_after, now)
         self._plan(now)
 
     def unwound(self, record: WorkerRecord, now: float) -> Task | None:

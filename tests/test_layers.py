@@ -21,7 +21,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"_task"}),
     # policies, then what users hold in their hands
     frozenset({"_breaker", "_budget", "_limits", "_retry", "_secrets", "_hooks", "_reports"}),
-    frozenset({"_guard", "_context"}),
+    frozenset({"_guard", "_context", "_reported"}),
     frozenset({"_meters"}),
     frozenset({"_quota"}),
     frozenset({"_handle", "_map", "_dead", "_snapshot", "_threads", "_worker"}),

@@ -214,6 +214,8 @@ def inside() -> None:
     assert_type(context.remaining(), float | None)
     assert_type(context.attempt, int)
     context.settle(tokens=512, pages=None)
+    context.sync_quota(remaining=3, reset_after=timedelta(seconds=9))
+    context.sync_quota("tokens", remaining=None, reset_after=None, scope="quota")
     context.settle(tokens="512")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
