@@ -145,7 +145,7 @@ def lose_a_retry(plant: Plant) -> None:
 FAULTS: list[tuple[Callable[[Plant], None], str]] = [
     (skip_reserved, "was before|idle and wanted|not where it should be"),
     (forget_refund, "refused to begin|could run|was before"),
-    (resume_on_cooldown_end, "not what the operator said"),
+    (resume_on_cooldown_end, "not what the operator said|may not start anything"),
     (settle_twice, "settled twice"),
     (keep_every_place, "was before"),
     (expire_early, "promised beyond a quota"),
