@@ -116,10 +116,10 @@ class Play:
         """An attempt says what it has really used; with `run`, as if it were that one."""
         task = post.running
         assert task is not None
-        if post.record.task is task and run in (None, task.run_count):
+        run = post.run if run is None else run
+        if post.record.task is task and run == task.run_count:
             for usage, entry in post.settled_by:
                 usage.amend(entry, used)
-        run = task.run_count if run is None else run
         self.ledger.settle(task, run, Settlement(used), self.now)
         self._after()
 
@@ -520,7 +520,7 @@ class Play:
             post.settled_by.append((usage, usage.note(task.cost, self.now)))
         self._shuffled = shuffled
         self.lives[task].stage = "held"
-        post.running = task
+        post.running, post.run = task, task.run_count
 
     def _end(self, task: Task) -> None:
         life = self.lives[task]

@@ -149,6 +149,8 @@ class Post:
     order: Order | None = None
     #: The task whose code is running on it, although it may have been taken off meanwhile.
     running: Task | None = None
+    #: Which of its runs that is.
+    run: int = 0
     #: The task it was promised, and where that was counted, and as which entry.
     promised: Task | None = None
     debits: list[tuple[Usage, int]] = field(default_factory=list[tuple[Usage, int]])
