@@ -89,6 +89,9 @@ class Books:
         self.refunded: int = 0
         self.started: int = 0
 
+        #: When an attempt last reported that there is less room than was thought.
+        self.tightened_at = -inf
+
         self.paused = False
         self.resume_at: float | None = None
         #: True once nothing may start any more, and workers close as they come free.

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ._time import number
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ._limits import Limiter
     from ._meters import Meter
 
@@ -87,6 +89,16 @@ class GuardedLimiter:
         """How much is in use, as far as a limiter tells that has no word for it."""
         used = self.capacity - self.left(now)
         return max(used, 0.0) if isfinite(used) else 0.0
+
+    def taken(self, now: float) -> list[tuple[float, float]]:
+        """Nothing: its state is its owner's to keep."""
+        return []
+
+    def recall(self, taken: Iterable[tuple[float, float]], now: float) -> None:
+        """Count what was taken so many seconds ago."""
+        for _, amount in taken:
+            if amount:
+                self.take(amount, now)
 
     def carry_over(self, other: Meter, now: float, on_top: bool) -> None:
         """Take over the usage of the meter this one replaces, unless it is that of one limiter."""

@@ -69,7 +69,7 @@ class Hiring(Staff):
         if record.retired or self.ending:
             raise WorkerRemoved("the worker was removed while it was made")
         record.embody(worker, traits, elastic.common)
-        record.join_cooling()
+        record.take_up_quotas(now)
         elastic.learn(record.tags, record.quotas)
         self._flag(record)
         self.roster.changed(record)

@@ -51,6 +51,7 @@ class Window:
     Args:
         limit: The amount allowed per span, above 0.
         per: The span in seconds (or a `timedelta`), at least 0.001.
+        used: What counts as used at the moment a pool first has it.
 
     Raises:
         TypeError, ValueError: a value is not a number, not finite or out of range.
@@ -58,10 +59,12 @@ class Window:
 
     limit: float
     per: float
+    used: float
 
-    def __init__(self, limit: float, *, per: float | timedelta) -> None:
+    def __init__(self, limit: float, *, per: float | timedelta, used: float = 0.0) -> None:
         object.__setattr__(self, "limit", positive("Window limit", limit))
         object.__setattr__(self, "per", seconds("Window per", per, at_least=SHORTEST_PERIOD))
+        object.__setattr__(self, "used", number("Window used", used, at_least=0.0))
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -74,6 +77,7 @@ class Bucket:
     Args:
         limit: The bucket's capacity, above 0.
         per: Seconds (or a `timedelta`) in which a full bucket drains, at least 0.001.
+        used: How full it is at the moment a pool first has it.
 
     Raises:
         TypeError, ValueError: a value is not a number, not finite or out of range.
@@ -81,10 +85,12 @@ class Bucket:
 
     limit: float
     per: float
+    used: float
 
-    def __init__(self, limit: float, *, per: float | timedelta) -> None:
+    def __init__(self, limit: float, *, per: float | timedelta, used: float = 0.0) -> None:
         object.__setattr__(self, "limit", positive("Bucket limit", limit))
         object.__setattr__(self, "per", seconds("Bucket per", per, at_least=SHORTEST_PERIOD))
+        object.__setattr__(self, "used", number("Bucket used", used, at_least=0.0))
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -97,6 +103,7 @@ class Daily:
             it is later by as much.
         tz: The zone it is given in: UTC, a fixed `timezone(timedelta(hours=-8))`, or a
             `zoneinfo.ZoneInfo` that knows summer time.
+        used: What counts as used of the day on which a pool first has it.
 
     Raises:
         TypeError, ValueError: the limit is not a number, not finite or out of range, or the
@@ -106,8 +113,11 @@ class Daily:
     limit: float
     at: time
     tz: tzinfo
+    used: float
 
-    def __init__(self, limit: float, *, at: time = time(), tz: tzinfo = UTC) -> None:
+    def __init__(
+        self, limit: float, *, at: time = time(), tz: tzinfo = UTC, used: float = 0.0
+    ) -> None:
         if not isinstance(at, time):
             raise TypeError(f"Daily at must be a datetime.time, got {type(at).__name__}")
         if at.tzinfo is not None:
@@ -117,6 +127,7 @@ class Daily:
         object.__setattr__(self, "limit", positive("Daily limit", limit))
         object.__setattr__(self, "at", at)
         object.__setattr__(self, "tz", tz)
+        object.__setattr__(self, "used", number("Daily used", used, at_least=0.0))
 
     def around(self, wall: float) -> tuple[float, float]:
         """The last reset up to a POSIX time, and the first after it."""

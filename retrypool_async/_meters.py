@@ -16,7 +16,7 @@ from ._limits import Bucket, Daily, Limiter, Window, positive
 from ._time import TOLERANCE, wall_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 #: What may be given to a quota.
 Limit = Window | Bucket | Daily | AsyncLimiter | Limiter
@@ -102,6 +102,17 @@ class WindowMeter:
         self._expire(now)
         return self._used
 
+    def taken(self, now: float) -> list[tuple[float, float]]:
+        """What counts as taken, by its age in seconds, the oldest first."""
+        self._expire(now)
+        return [(now - at, amount) for at, amount in self._log]
+
+    def recall(self, taken: Iterable[tuple[float, float]], now: float) -> None:
+        """Count what was taken so many seconds ago, the oldest first."""
+        for age, amount in taken:
+            if amount:
+                self.take(amount, now - age)
+
     def carry_over(self, other: Meter, now: float, on_top: bool) -> None:
         """Take over the usage of the meter this one replaces, run by run if it kept a log."""
         if not isinstance(other, WindowMeter):
@@ -168,6 +179,15 @@ class DailyMeter:
         """How much is in use: more than the capacity if that has been lowered since."""
         self._look(now)
         return self._used
+
+    def taken(self, now: float) -> list[tuple[float, float]]:
+        """What counts as taken, as of now: the day is what matters of its age."""
+        return [(0.0, self.used(now))]
+
+    def recall(self, taken: Iterable[tuple[float, float]], now: float) -> None:
+        """Count what was taken so many seconds ago, if that was on this day."""
+        wall = self._look(now)
+        self._used += sum(amount for age, amount in taken if wall - age >= self._start)
 
     def carry_over(self, other: Meter, now: float, on_top: bool) -> None:
         """Take over the usage of the meter this one replaces."""
@@ -252,6 +272,19 @@ class BucketMeter:
     def left(self, now: float) -> float:
         return max(self._limiter.max_rate - self.used(now), 0.0)
 
+    def taken(self, now: float) -> list[tuple[float, float]]:
+        """The level, as of now."""
+        return [(0.0, self.used(now))]
+
+    def recall(self, taken: Iterable[tuple[float, float]], now: float) -> None:
+        """Count what was taken so many seconds ago, the oldest first, less what has leaked."""
+        level, last, rate = 0.0, inf, self._limiter._rate_per_sec
+        for age, amount in taken:
+            level = max(level - (last - age) * rate, 0.0) + amount
+            last = age
+        if level:
+            self.take(max(level - last * rate, 0.0), now)
+
     def carry_over(self, other: Meter, now: float, on_top: bool) -> None:
         """Take over the usage of the meter this one replaces, unless it is that of one limiter."""
         if not (isinstance(other, BucketMeter) and other._limiter is self._limiter):
@@ -262,6 +295,11 @@ class BucketMeter:
 
 #: What a quota holds of each of its limits.
 Meter = WindowMeter | DailyMeter | BucketMeter | GuardedLimiter
+
+
+def used_before(limit: Limit) -> float:
+    """What a description says was used before a pool has it."""
+    return limit.used if isinstance(limit, Window | Bucket | Daily) else 0.0
 
 
 def meter_of(dimension: str, limit: object) -> Meter:

@@ -8,12 +8,19 @@ between them.
 
 from __future__ import annotations
 
+import asyncio
 from math import inf
+from typing import TYPE_CHECKING, Any
 
 from ._guard import GuardedLimiter
-from ._meters import Limit, Meter, meter_of
+from ._levels import Levels
+from ._meters import Limit, Meter, meter_of, used_before
 from ._reported import Reported
 from ._task import ONE_REQUEST, Cost
+from ._time import wall_time
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Quota:
@@ -34,16 +41,26 @@ class Quota:
         ValueError: no limit at all, or an `AsyncLimiter` that could never grant anything.
     """
 
-    __slots__ = ("_limits", "_meters", "_reported", "_requests", "cooling_until")
+    __slots__ = (
+        "_before",
+        "_limits",
+        "_meters",
+        "_reported",
+        "_requests",
+        "cooling_until",
+    )
 
     def __init__(self, *requests_limits: Limit, **dimensions: Limit | list[Limit]) -> None:
-        meters: dict[str, tuple[Meter, ...]] = {}
-        for name, limits in dimensions.items():
-            listed = limits if isinstance(limits, (list, tuple)) else [limits]
-            meters[name] = tuple(meter_of(name, limit) for limit in listed)
+        listed: dict[str, list[Limit]] = {
+            name: list(limits) if isinstance(limits, (list, tuple)) else [limits]
+            for name, limits in dimensions.items()
+        }
         if requests_limits:
-            first = tuple(meter_of("requests", limit) for limit in requests_limits)
-            meters["requests"] = first + meters.get("requests", ())
+            listed["requests"] = [*requests_limits, *listed.get("requests", [])]
+        meters: dict[str, tuple[Meter, ...]] = {
+            name: tuple(meter_of(name, limit) for limit in limits)
+            for name, limits in listed.items()
+        }
         if not any(meters.values()):
             raise ValueError("Quota needs at least one limit, e.g. Quota(Window(60, per=60))")
         self._limits = meters
@@ -54,6 +71,67 @@ class Quota:
         #: The loop time before which whoever has it must not start anything, newcomers included.
         self.cooling_until = 0.0
         self._requests = self._meters.get("requests", ())
+        #: What was used before; None once a pool has the quota, and its time has begun.
+        self._before: list[Levels] | None = [
+            Levels(
+                at=inf,  # as of the beginning, whenever that will be
+                cooling=0.0,
+                taken={
+                    name: [[(0.0, used_before(limit))] for limit in limits]
+                    for name, limits in listed.items()
+                },
+                reported={},
+            )
+        ]
+
+    def begin(self, now: float) -> None:
+        """A pool has it from now on: what was used before counts, and begins to age."""
+        if self._before is None:
+            return
+        restored, self._before = self._before, None
+        for levels in restored:
+            levels = levels.later(max(wall_time() - levels.at, 0.0))
+            self.cooling_until = max(self.cooling_until, now + levels.cooling)
+            for name, limits in levels.taken.items():
+                for meter, taken in zip(self._limits.get(name, ()), limits, strict=False):
+                    meter.recall(taken, now)
+            for name, (left, lasts) in levels.reported.items():
+                self.sync(name, left, lasts, now)
+
+    def export(self) -> dict[str, Any]:
+        """Return how much is used now, for `restore` in another process. JSON can hold it.
+
+        To be called on the loop that the pool runs on.
+        """
+        now = asyncio.get_running_loop().time()
+        self.begin(now)
+        return Levels(
+            at=wall_time(),
+            cooling=max(self.cooling_until - now, 0.0),
+            taken={
+                name: [meter.taken(now) for meter in meters]
+                for name, meters in self._limits.items()
+            },
+            reported={
+                name: (reported.left(now), reported.resets_at - now)
+                for name, reported in self._reported.items()
+                if reported.resets_at > now
+            },
+        ).plain()
+
+    def restore(self, levels: Mapping[str, Any]) -> None:
+        """Go on from the levels that `export` returned in another process.
+
+        The time in between counts, by the wall clock. Limits are matched by dimension and place;
+        those that have changed take over what fits them.
+
+        Raises:
+            ValueError: these are not such levels.
+            RuntimeError: a pool has the quota already.
+        """
+        if self._before is None:
+            raise RuntimeError("restore() a quota before a pool has it")
+        self._before.append(Levels.parse(levels))
 
     @property
     def dimensions(self) -> frozenset[str]:

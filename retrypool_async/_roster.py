@@ -182,9 +182,10 @@ class WorkerRecord:
         self.tags, self.weight, self.tier = traits.tags, traits.weight, traits.tier
         self.max_tasks, self.max_age = traits.max_tasks, traits.max_age
 
-    def join_cooling(self) -> None:
-        """Cool with those that share a quota, if a service has refused it."""
+    def take_up_quotas(self, now: float) -> None:
+        """Begin to use its quotas; cool with those that share one, if a service has refused it."""
         for quota in self.quotas:
+            quota.begin(now)
             self.cooling_until = max(self.cooling_until, quota.cooling_until)
 
     def quota_share(self, now: float) -> float:

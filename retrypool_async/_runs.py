@@ -28,9 +28,9 @@ class Runs(Hiring):
         if task.deadline is not None and task.deadline <= now:
             self._time_out(task, now)
             return False
-        if task.debit is not None and task.debit[1] != now:
+        if task.debit is not None and (task.debit[1] != now or self.tightened_at == now):
             # The service counts from the call, so the debit moves to when it is made. By then
-            # others may have used what had become free of it.
+            # others may have used what had become free of it, or said that they have used more.
             quotas = task.debit[0]
             self._refund(task)
             if any(quota.until(task.cost, now) > 0.0 for quota in quotas):
@@ -110,6 +110,8 @@ class Runs(Hiring):
             before = amounts.get(dimension, 0.0)
             for quota in quotas if used != before else ():
                 quota.settle(dimension, before, used, at, now)
+            if used > before:
+                self.tightened_at = now
             amounts[dimension] = used
         task.debit = (quotas, at, tuple(amounts.items()))
         self._plan(now)
@@ -124,6 +126,7 @@ class Runs(Hiring):
         for quota in task.holder.quotas:
             if scope == "quota" or not (quota in common or self.roster.is_shared(quota)):
                 quota.sync(dimension, remaining, reset_after, now)
+        self.tightened_at = now
         self._plan(now)
 
     def unwound(self, record: WorkerRecord, now: float) -> Task | None:

@@ -23,7 +23,7 @@ class Staff(Dispatch):
 
     def add(self, record: WorkerRecord, now: float) -> None:
         """Take in a worker that is about to open its resource."""
-        record.join_cooling()
+        record.take_up_quotas(now)
         self._flag(record)
         if self.settings.breaker is not None:
             record.health = Health(self.settings.breaker)
@@ -287,6 +287,8 @@ class Staff(Dispatch):
             if other not in concerned
             for quota in other.quotas
         }
+        for quota in own:
+            quota.begin(now)
         for old, new in heirs.items():
             new.carry_over(old, now, on_top=new in in_force)
         for other in concerned:

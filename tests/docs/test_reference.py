@@ -32,6 +32,7 @@ INTERNAL = {
     "Hooks.attach",
     "Hooks.watching",
     "Node.end",
+    "Quota.begin",
     "Quota.carry_over",
     "Quota.passed_on",
     "RetryPolicy.decide",

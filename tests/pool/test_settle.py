@@ -106,6 +106,23 @@ async def test_a_refund_starts_the_first_in_line_that_fits_at_that_instant() -> 
         assert now() == 10
 
 
+async def test_who_has_not_started_yet_is_judged_again_after_an_overrun() -> None:
+    """A worker was promised to it in the same turn; what both would use is too much."""
+
+    async def does(data: Any) -> None:
+        if data == "first":
+            await asyncio.sleep(4)
+            pool.submit("second", cost={"tokens": 100}, worker="b")
+            current_task().settle(tokens=950)
+
+    quota = Quota(tokens=Window(1000, per=60))
+    a, b = Probe("a", does=does, quota=quota), Probe("b", does=does, quota=quota)
+    async with Pool([a, b], debug=True) as pool:
+        await pool.submit("first", cost={"tokens": 100}, worker="a")
+        await pool.join()
+    assert (a.starts, b.starts) == ([0], [60])
+
+
 async def test_a_partial_refund_moves_the_start_that_waits() -> None:
     """From the end of the window to when the rest of the bucket has leaked."""
     worker = Probe(does=uses({"tokens": 400}, takes=6), quota=Quota(tokens=Bucket(600, per=60)))

@@ -135,6 +135,22 @@ async def test_tasks_that_wait_start_when_a_report_lets_them() -> None:
     assert a.starts == [0, 10]
 
 
+async def test_who_has_not_started_yet_is_judged_again_after_a_report() -> None:
+    """A worker was promised to it in the same turn."""
+
+    def does(data: Any) -> None:
+        if data == "first":
+            pool.submit("second", worker="b")
+            current_task().sync_quota(remaining=0, reset_after=30, scope="quota")
+
+    quota = Quota(WIDE)
+    a, b = Probe("a", does=does, quota=quota), Probe("b", does=does, quota=quota)
+    async with Pool([a, b], debug=True) as pool:
+        await pool.submit("first", worker="a")
+        await pool.join()
+    assert (a.starts, b.starts) == ([0], [30])
+
+
 @pytest.mark.parametrize(
     ("scope", "starts"), [("worker", [0, 0, 0, 0]), ("quota", [0, 30, 30, 30])]
 )

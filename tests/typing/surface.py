@@ -15,6 +15,7 @@ from retrypool_async import (
     Breaker,
     BreakerMoved,
     BreakerState,
+    Bucket,
     CloseReport,
     Daily,
     DeadTask,
@@ -172,6 +173,8 @@ async def operating(pool: Pool[int, str]) -> None:
         await pool.remove(worker, force=True, timeout=3)
     pool.set_quota(ref, Quota(Window(1, per=timedelta(seconds=1))))
     pool.set_quota(ref, Quota(Daily(1000, at=time(7, 30), tz=UTC)))
+    assert_type(Quota(Window(60, per=60, used=9)).export(), dict[str, Any])
+    Quota(Bucket(60, per=60)).restore({})
     pool.set_quota(ref, None)
     pool.set_tags(ref, {"gpu"})
     await pool.wait_until(lambda snapshot: snapshot.succeeded > 3)
