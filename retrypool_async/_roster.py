@@ -295,10 +295,8 @@ class Roster:
     def is_shared(self, quota: Any) -> bool:
         """True when several workers have this quota."""
         if self._shared is None:
-            owners = Counter(
-                quota for record in self.workers.values() for quota in set(record.quotas)
-            )
-            self._shared = frozenset(quota for quota, count in owners.items() if count > 1)
+            owned = [quota for record in self.workers.values() for quota in set(record.quotas)]
+            self._shared = frozenset(quota for quota, n in Counter(owned).items() if n > 1)
         return quota in self._shared
 
     def recount(self) -> None:

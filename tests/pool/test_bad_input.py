@@ -229,7 +229,7 @@ async def test_good_options_pass_a_check_which_submits_nothing() -> None:
 @pytest.mark.parametrize("kind", [Window, Bucket])
 @pytest.mark.parametrize("value", [0, -1, nan, inf, "5", True])
 def test_a_limit_refuses_bad_numbers(kind: Any, value: Any) -> None:
-    """For the amount and for the span."""
+    """For the amount and for the span. Origin: Arize-ai/phoenix#16225."""
     refused(lambda: kind(value, per=60), "limit")
     refused(lambda: kind(60, per=value), "per")
 
@@ -371,7 +371,7 @@ async def test_calls_that_wait_refuse_bad_values_before_anything_happens() -> No
 
 
 async def test_a_quota_that_is_refused_leaves_the_old_one_in_force() -> None:
-    """While a task runs and another waits."""
+    """While a task runs and another waits. Origin: headroomlabs-ai/headroom PR#2142."""
     quota = Quota(Window(1, per=60))
     async with Pool([Probe("w", does=takes(5), quota=quota)], debug=True) as pool:
         running, waiting = pool.submit(1), pool.submit(2)
