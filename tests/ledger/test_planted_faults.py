@@ -162,7 +162,7 @@ BREAKER_FAULTS: list[tuple[Callable[[Plant], None], str]] = [
 ]
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("machine", "fault", "notice"),
     [
