@@ -56,6 +56,15 @@ def test_scale() -> None:
     assert results["wake-ups by 1,000 idle workers"]["high"] == 0
 
 
+def test_router() -> None:
+    """Every load has a price for every number of workers."""
+    results = run("router.py")
+    assert len(results) == 6
+    for by_workers in results.values():
+        assert list(by_workers) == ["10"]
+        assert all(figure["median"] > 0 for figure in by_workers.values())
+
+
 def test_profile_path() -> None:
     """Every part of the path has a price."""
     assert all(price >= 0 for price in run("profile_path.py").values())
