@@ -64,6 +64,15 @@ def test_throughput() -> None:
         assert 0 < results[f"{unit} after all"] < 2 * results[f"{unit} after a tenth"]
 
 
+def test_router() -> None:
+    """Every load has a price for every number of workers."""
+    results = run("router.py")
+    assert len(results) == 6
+    for by_workers in results.values():
+        assert list(by_workers) == ["10"]
+        assert all(figure["median"] > 0 for figure in by_workers.values())
+
+
 def test_profile_path() -> None:
     """Every part of the path has a price."""
     assert all(price >= 0 for price in run("profile_path.py").values())

@@ -7,15 +7,15 @@ limit earn together no more than that admits. If all together earn less than the
 the time is too short. The bound is the shortest time that passes at every price tried.
 
 Every test is made for all jobs, and for those alone that take at least so long: these must have
-been started so long before the end, which leaves their quotas less time. And of jobs that take
-more than the k-th part of the time, a worker does fewer than k.
+been started so long before the end, which leaves their quotas less time. And jobs are counted:
+of those that cost at least so much, only whole ones fit into a window, or into the time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import product
-from math import inf
+from math import floor, inf
 
 from tests.optimum.instances import Instance, Job, Limit
 
@@ -62,10 +62,24 @@ class _Group:
         )
 
     def _fit_in_number(self, time: float) -> bool:
-        for k in (2, 3, 4):
-            if self.shortest * k > time + PRECISION:
-                return len(self.jobs) <= (k - 1) * self.instance.workers
+        for tokens in sorted({job.tokens for job in self.jobs}):
+            large = [job for job in self.jobs if job.tokens >= tokens]
+            shortest = min(job.seconds for job in large)
+            if len(large) > sum(
+                self._most_starts(worker, tokens, shortest, time)
+                for worker in range(self.instance.workers)
+            ):
+                return False
         return True
+
+    def _most_starts(self, worker: int, tokens: float, shortest: float, time: float) -> int:
+        """How many jobs a worker can do that are no smaller and no shorter than that."""
+        number = floor((time + PRECISION) / shortest)
+        for limit in self.instance.limits:
+            if worker in limit.workers:
+                each = tokens if limit.dimension == "tokens" else 1.0
+                number = min(number, limit.most_starts(each, time - shortest))
+        return number
 
 
 class _Market:

@@ -38,6 +38,12 @@ class Limit:
         periods = (seconds + 1e-9) / self.per
         return self.amount * (int(periods) + 1 if self.strict else periods + 1)
 
+    def most_starts(self, each: float, seconds: float) -> int:
+        """The most jobs of at least that cost that may be started from 0 to `seconds`."""
+        if self.strict:
+            return int(self.amount / each) * int(self.most(seconds) / self.amount)
+        return int(self.most(seconds) / each + 1e-9) if each <= self.amount else 0
+
 
 @dataclass(frozen=True)
 class Instance:
