@@ -8,7 +8,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, cast
 
 from ._retry import RetryPolicy
-from ._router import LeastRecentlyUsed, Strategy
+from ._router import LeastRecentlyUsed, Strategy, lend_rng, strategy_of
 from ._settings import NoWorkersPolicy, Sizes
 from ._task import ONE_REQUEST, Cost, TaskOptions
 from ._time import count, flag, number, optional_seconds, seconds
@@ -212,10 +212,8 @@ def random_source(value: random.Random | None) -> random.Random:
     return value
 
 
-def routing_strategy(value: Strategy | None) -> Strategy:
+def routing_strategy(value: Strategy | None, rng: random.Random) -> Strategy:
     """The `strategy` option."""
-    if value is None:
-        return LeastRecentlyUsed()
-    if isinstance(value, type) or not callable(getattr(value, "choose", None)):
-        raise TypeError("strategy must be an object with choose(workers, now)")
-    return value
+    strategy = LeastRecentlyUsed() if value is None else strategy_of(value)
+    lend_rng(strategy, rng)
+    return strategy

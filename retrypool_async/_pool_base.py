@@ -119,7 +119,7 @@ class PoolBase(Generic[T, R]):
         self._metadata = metadata_copy("metadata", metadata) or {}
         self._quotas = quotas_of(quota)
         self._retry = RetryPolicy() if retry is None else RetryPolicy.of(retry)
-        self._strategy = routing_strategy(strategy)
+        self._strategy = routing_strategy(strategy, self._settings.rng)
         self._concurrency = optional_count("concurrency", concurrency, at_least=1)
         self._defaults = task_options(
             {

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Hashable, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
+from random import Random
 from typing import Any, assert_type
 
 from retrypool_async import (
@@ -25,6 +26,7 @@ from retrypool_async import (
     Pool,
     PoolState,
     Quota,
+    RandomChoice,
     ResourceWorker,
     RetryPolicy,
     Snapshot,
@@ -35,9 +37,11 @@ from retrypool_async import (
     TaskState,
     ThreadWorker,
     Throttled,
+    Tiered,
     Times,
     Unfinished,
     Verdict,
+    Weighted,
     Window,
     Worker,
     WorkerMoved,
@@ -197,6 +201,9 @@ def workers() -> None:
     assert_type(ThreadWorker(blocking), ThreadWorker[bytes, int])
     assert_type(ResourceWorker(connect, call), ResourceWorker[Connection, str, bool])
     assert_type(Pool([FunctionWorker(double)]), Pool[int, float])
+    Pool([FunctionWorker(double, weight=2, tier=1)], strategy=Tiered(Weighted()))
+    Pool([FunctionWorker(double)], strategy=RandomChoice(Random(1)))
+    Tiered(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 def hooks(pool: Pool[int, str]) -> None:
