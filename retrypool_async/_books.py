@@ -59,7 +59,7 @@ class Books:
         self.strategy: Strategy = strategy or LeastRecentlyUsed()
         #: Attempts that may be in progress at once over all workers; None for no limit.
         self.concurrency: int | None = None
-        self.ready = ReadyQueue()
+        self.ready = ReadyQueue(settings.lane_weights)
         self.roster = Roster()
         self.agenda = Agenda(self._counts)
         #: Decides how many workers there should be; None without a factory.
@@ -245,14 +245,9 @@ class Books:
 def route_key(task: Task) -> RouteKey:
     """The route of a task as it stands: its wishes, and the workers it has tried."""
     options = task.options
-    if (
-        options.worker is None
-        and not task.tried_mask
-        and not options.require
-        and options.aging is None
-    ):
+    if options.common and not task.tried_mask:
         return ANY_WORKER
-    return RouteKey(options.require, options.worker, task.tried_mask, options.aging)
+    return RouteKey(options.require, options.worker, task.tried_mask, options.aging, options.lane)
 
 
 def is_usual(key: RouteKey) -> bool:

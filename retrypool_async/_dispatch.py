@@ -32,9 +32,9 @@ class Dispatch(Books):
         routes = self.ready.routes
         route = routes.get(key)
         if route is None:
-            if len(routes) > 1024:
+            if len(routes) > self.ready.prune_at:
                 self.ready.prune()
-            route = routes[key] = Route(key)
+            route = routes[key] = Route(key, self.ready.shares)
             self._set_mask(route)
         return route
 
@@ -220,6 +220,8 @@ class Dispatch(Books):
         task.holder = record
         task.reserved_at = now
         self.held += 1
+        if self.ready.shares.in_use:
+            self.ready.shares.charge(route.share, task.cost)
         quotas = record.quotas
         if quotas:
             for quota in quotas:

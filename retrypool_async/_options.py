@@ -15,7 +15,7 @@ from ._time import count, flag, number, optional_seconds, seconds
 from ._worker import tag_set
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Hashable
     from datetime import timedelta
 
     from tenacity import AsyncRetrying, Retrying
@@ -54,6 +54,8 @@ class SubmitOptions(TypedDict, total=False):
     require: str | Collection[str]
     #: The only worker that may run it.
     worker: WorkerRef | int | str | None
+    #: Whose share of the workers it uses: lanes take turns, whatever waits in each.
+    lane: Hashable
     #: Wait when no worker present could ever take it, whatever the pool's `no_workers` says.
     wait_for_worker: bool
     #: Go on when the last caller awaiting it is cancelled.
@@ -116,6 +118,27 @@ def metadata_copy(name: str, value: object) -> dict[str, Any] | None:
     return dict(cast("Mapping[str, Any]", value))
 
 
+def key(name: str, value: object) -> object:
+    """Anything that a dict can have as a key."""
+    try:
+        hash(value)
+    except TypeError:
+        raise TypeError(f"{name} must be hashable, got {type(value).__name__}") from None
+    return value
+
+
+def weights_of_lanes(value: Mapping[Any, float] | None) -> dict[Hashable, float]:
+    """The `lane_weights` option."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise TypeError(f"lane_weights must be a mapping, got {type(value).__name__}")
+    return {
+        lane: number("a weight in lane_weights", weight, at_least=1e-6)
+        for lane, weight in value.items()
+    }
+
+
 def _callback(name: str, value: object) -> object:
     if value is not None and not callable(value):
         raise TypeError(f"{name} must be callable or None, got {type(value).__name__}")
@@ -139,6 +162,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "queue_timeout": optional_seconds,
     "deadline": _deadline,
     "require": tag_set,
+    "lane": key,
     "wait_for_worker": flag,
     "detach": flag,
     "metadata": metadata_copy,

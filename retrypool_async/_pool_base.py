@@ -24,6 +24,7 @@ from ._options import (
     secret_texts,
     task_options,
     text,
+    weights_of_lanes,
 )
 from ._quota import Quota
 from ._ready import wishes
@@ -67,6 +68,7 @@ class PoolBase(Generic[T, R]):
         timeout: float | timedelta | None = None,
         deadline: Literal["end", "clip"] = "end",
         max_queue: int | None = 100_000,
+        lane_weights: Mapping[Any, float] | None = None,
         concurrency: int | None = None,
         no_workers: NoWorkersPolicy | timedelta = "raise",
         dead_limit: int | None = 1000,
@@ -91,6 +93,7 @@ class PoolBase(Generic[T, R]):
         self._settings = Settings(
             name=text("name", name),
             max_queue=optional_count("max_queue", max_queue),
+            lane_weights=weights_of_lanes(lane_weights),
             no_workers=no_workers_policy(no_workers),
             dead_limit=optional_count("dead_limit", dead_limit),
             history_limit=count("history_limit", history_limit),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Hashable, Mapping
 
 NoWorkersPolicy = Literal["raise", "wait", "dead"] | float
 
@@ -27,6 +28,7 @@ class Settings:
 
     name: str
     max_queue: int | None
+    lane_weights: Mapping[Hashable, float]
     no_workers: NoWorkersPolicy
     dead_limit: int | None
     history_limit: int

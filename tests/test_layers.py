@@ -16,7 +16,9 @@ LEVELS: tuple[frozenset[str], ...] = (
     # words
     frozenset({"_states", "_errors", "_time"}),
     # records
-    frozenset({"_attempt", "_verdict", "_ruling", "_settings", "_moves", "_agenda", "_heads"}),
+    frozenset(
+        {"_attempt", "_verdict", "_ruling", "_settings", "_moves", "_agenda", "_heads", "_shares"}
+    ),
     frozenset({"_past"}),
     frozenset({"_task"}),
     # policies, then what users hold in their hands
