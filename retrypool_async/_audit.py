@@ -21,7 +21,7 @@ def audit(ledger: Ledger) -> None:
     Raises:
         InvariantBroken: something does not add up.
     """
-    queued = list(ledger.ready)
+    queued = [*ledger.ready, *ledger.sequences.parked()]
     scheduled = list(ledger.agenda.tasks(Due.RETRY))
     held = [r.task for r in ledger.roster.workers.values() if r.task is not None]
     _tasks_are_where_they_say(queued, scheduled, held)
@@ -29,6 +29,7 @@ def audit(ledger: Ledger) -> None:
     _counters_add_up(ledger, len(queued), len(scheduled), len(held))
     _free_workers_are_listed(ledger)
     _headcount_is_right(ledger)
+    _sequences_are_in_order(ledger)
     _nobody_idles_beside_work(ledger)
     _demand(ledger.ending or not ledger.waits.stalled(ledger), "an attempt waits in vain")
     for task in (*queued, *scheduled, *held):
@@ -104,6 +105,16 @@ def _headcount_is_right(ledger: Ledger) -> None:
     ledger.roster.recount()
     counted = ledger.roster.headcount()
     _demand(kept == counted, f"headcount {kept}, counted {counted}")
+
+
+def _sequences_are_in_order(ledger: Ledger) -> None:
+    for line in ledger.sequences.lines.values():
+        first, *behind = line
+        _demand(not first.has_ended(), f"task {first.id} has ended and holds up its sequence")
+        _demand(line[first] or first in ledger.turns, f"task {first.id} has missed its turn")
+        for before, task in zip(line, behind, strict=False):
+            _demand(before.id < task.id, f"task {task.id} is out of order")
+            _demand(task.run_count == 0 and not line[task], f"task {task.id} has overtaken")
 
 
 def _nobody_idles_beside_work(ledger: Ledger) -> None:

@@ -18,6 +18,7 @@ from ._moves import TaskMoved, WorkerMoved
 from ._ready import ANY_WORKER, ReadyQueue, RouteKey
 from ._roster import Roster, WorkerRecord
 from ._router import LeastRecentlyUsed, Strategy
+from ._sequences import Sequences
 from ._states import EndReason, TaskState, WorkerState, WorkerWish, plain_members
 from ._task import Task
 from ._waits import Waits
@@ -64,6 +65,10 @@ class Books:
         self.agenda = Agenda(self._counts)
         #: Decides how many workers there should be; None without a factory.
         self.elastic: Elastic | None = None
+        #: Tasks that run one after the other.
+        self.sequences = Sequences()
+        #: Those whose turn has come, to be put in play once the step is over.
+        self.turns: deque[Task] = deque()
         #: What attempts wait for in this very pool.
         self.waits = Waits()
         self.outbox: deque[tuple[Effect, Any, Any]] = deque()
@@ -169,7 +174,7 @@ class Books:
     ) -> None:
         """End a task that is on no worker, in any way but success."""
         before = task.state
-        if before is QUEUED:
+        if before is QUEUED and self.sequences.ahead_of(task) is None:
             self.ready.routes[route_key(task)].lanes[task.cost].forget(task)
         elif before is SCHEDULED:
             self.scheduled -= 1
@@ -178,6 +183,10 @@ class Books:
         task.value = error
         task.ended_at = now
         self.live -= 1
+        if task.options.order_key is not None:
+            following = self.sequences.leave(task)
+            if following is not None:
+                self.turns.append(following)
         if state is TaskState.DEAD:
             self.dead += 1
         elif state is TaskState.CANCELLED:

@@ -357,6 +357,8 @@ class Dispatch(Books):
         key = route_key(task)
         if self.paused:
             return "paused", None
+        if self.sequences.ahead_of(task) is not None:
+            return "order", None
         for record in self.roster.of(self.roster.eligible(key.require, key.worker)):
             why, wait = self.obstacle(record, task, now)
             if wait is None:

@@ -26,6 +26,9 @@ def explain(ledger: Ledger, task: Task, now: float) -> str:
     limit = ledger.concurrency
     if limit is not None and ledger.held >= limit:
         return f"the pool is at its concurrency of {limit}"
+    ahead = ledger.sequences.ahead_of(task)
+    if ahead is not None:
+        return f"task {ahead.id} of its order_key goes first"
     options = task.options
     reasons: list[str] = []
     for record in ledger.roster.workers.values():

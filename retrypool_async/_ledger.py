@@ -126,6 +126,7 @@ class Ledger(Outcomes):
     def unfinished(self) -> Iterator[Task]:
         """Every task that has not ended."""
         yield from self.ready
+        yield from self.sequences.parked()
         yield from self.agenda.tasks(Due.RETRY)
         for record in self.roster.workers.values():
             if record.task is not None:

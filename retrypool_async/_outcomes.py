@@ -37,6 +37,10 @@ class Outcomes(Intake):
         record.hints_missing = 0
         record.runs += 1
         record.run_seconds += now - task.started_at
+        if task.options.order_key is not None:
+            successor = self.sequences.leave(task)
+            if successor is not None:
+                self._come_up(successor, now)
         if go_on:
             following = self._follow_on(record, now)
             if following is not None:

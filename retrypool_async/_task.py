@@ -41,6 +41,7 @@ class TaskOptions:
     require: frozenset[str] = frozenset()
     worker: int | None = None
     lane: Hashable = None
+    order_key: Hashable = None
     wait_for_worker: bool = False
     detach: bool = False
     metadata: Mapping[str, Any] | None = None
@@ -61,6 +62,7 @@ class TaskOptions:
             and self.priority == 0.0
             and self.timeout is None
             and self.queue_timeout is None
+            and self.order_key is None
         )
 
 

@@ -17,7 +17,17 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"_states", "_errors", "_time"}),
     # records
     frozenset(
-        {"_attempt", "_verdict", "_ruling", "_settings", "_moves", "_agenda", "_heads", "_shares"}
+        {
+            "_attempt",
+            "_verdict",
+            "_ruling",
+            "_settings",
+            "_moves",
+            "_agenda",
+            "_heads",
+            "_sequences",
+            "_shares",
+        }
     ),
     frozenset({"_past"}),
     frozenset({"_task"}),

@@ -16,7 +16,7 @@ from retrypool_async._limits import WindowMeter
 from retrypool_async._ready import Lane
 from retrypool_async._router import Search
 from retrypool_async._staff import Staff
-from retrypool_async._states import WorkerState, WorkerWish
+from retrypool_async._states import TaskState, WorkerState, WorkerWish
 from tests.ledger.test_ledger_machine import LedgerMachine
 
 if TYPE_CHECKING:
@@ -118,6 +118,22 @@ def hold_nothing(plant: Plant) -> None:
     plant.setattr(Search, "find", planted)
 
 
+def let_them_overtake(plant: Plant) -> None:
+    """A task that waits for its retry loses its turn to the next of its key."""
+    moved = Books._moved
+
+    def planted(self: Books, task: Task, new: TaskState, *rest: Any) -> None:
+        moved(self, task, new, *rest)
+        if new is TaskState.SCHEDULED and task.options.order_key is not None:
+            following = self.sequences.leave(task)
+            self.sequences.join(task)
+            self.sequences.put_in_play(task)
+            if following is not None:
+                self.turns.append(following)
+
+    plant.setattr(Books, "_moved", planted)
+
+
 def forget_who_tried(plant: Plant) -> None:
     """A bounced task may go straight back to the worker it comes from."""
 
@@ -140,6 +156,7 @@ FAULTS: list[tuple[Callable[[Plant], None], str]] = [
     (expire_early, "promised beyond a quota"),
     (leave_the_dead_in_line, "but ended|refused to begin"),
     (hold_nothing, "took what was held for another"),
+    (let_them_overtake, "overtook one of its order key"),
     (forget_who_tried, "back to a worker it has tried"),
 ]
 

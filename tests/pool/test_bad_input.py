@@ -185,6 +185,7 @@ BAD_SUBMITS: list[tuple[dict[str, Any], str]] = [
     ({"require": 7}, "require"),
     ({"require": [7]}, "require"),
     ({"lane": []}, "lane"),
+    ({"order_key": {}}, "order_key"),
     ({"worker": 1.5}, "worker"),
     ({"worker": True}, "worker"),
     ({"metadata": [1]}, "metadata"),
