@@ -13,9 +13,10 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from ._agenda import Agenda, Due
+from ._bindings import Bindings
 from ._errors import CostTooLarge, NoWorkers, RetryPoolError, Unroutable, WorkerRemoved
 from ._moves import TaskMoved, WorkerMoved
-from ._ready import ANY_WORKER, ReadyQueue, RouteKey
+from ._ready import ReadyQueue, RouteKey, wishes
 from ._roster import Roster, WorkerRecord
 from ._router import LeastRecentlyUsed, Strategy
 from ._sequences import Sequences
@@ -67,6 +68,8 @@ class Books:
         self.elastic: Elastic | None = None
         #: Tasks that run one after the other.
         self.sequences = Sequences()
+        #: The worker of each affinity.
+        self.bindings = Bindings()
         #: Those whose turn has come, to be put in play once the step is over.
         self.turns: deque[Task] = deque()
         #: What attempts wait for in this very pool.
@@ -203,6 +206,8 @@ class Books:
         """True while an entry of the agenda means something."""
         if what is Due.PLAN:
             return bool(when == self._plan_at)
+        if what is Due.SPILL:
+            return bool(whom.spill_at == when)
         if what is Due.REVIEW:
             return when == self._review_at
         if what is Due.RETRY:
@@ -253,10 +258,7 @@ class Books:
 
 def route_key(task: Task) -> RouteKey:
     """The route of a task as it stands: its wishes, and the workers it has tried."""
-    options = task.options
-    if options.common and not task.tried_mask:
-        return ANY_WORKER
-    return RouteKey(options.require, options.worker, task.tried_mask, options.aging, options.lane)
+    return wishes(task.options, task.tried_mask)
 
 
 def is_usual(key: RouteKey) -> bool:

@@ -46,7 +46,7 @@ class Intake(Runs):
             ):
                 raise refusal
             if key is not ANY_WORKER:
-                route = self._route(key)
+                route = self._route(key, now)
         options = task.options
         parked = options.order_key is not None and options.order_key in self.sequences.lines
         may_start = (
@@ -110,7 +110,7 @@ class Intake(Runs):
         """The one before it in its sequence has ended: a task is ready, in its old place."""
         self.sequences.put_in_play(task)
         key = route_key(task)
-        route = self._route(key)
+        route = self._route(key, now)
         self.ready.push(task, route)
         refusal = self._refusal(key, task.cost)
         if refusal is not None:

@@ -141,6 +141,8 @@ class Ledger(Outcomes):
                 self._plan(now)
             elif what is Due.RETRY:
                 self._fall_due(whom, now)
+            elif what is Due.SPILL:
+                self._spill(whom, now)
             elif what is Due.LIMIT:
                 self._watch(whom, now)
             elif what is Due.COOL:

@@ -56,6 +56,8 @@ class SubmitOptions(TypedDict, total=False):
     worker: WorkerRef | int | str | None
     #: Whose share of the workers it uses: lanes take turns, whatever waits in each.
     lane: Hashable
+    #: Tasks of one affinity go to the worker that served it last, while that is worth a wait.
+    affinity: Hashable
     #: Tasks of one key run one after the other, in the order in which they were submitted.
     order_key: Hashable
     #: Wait when no worker present could ever take it, whatever the pool's `no_workers` says.
@@ -165,6 +167,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "deadline": _deadline,
     "require": tag_set,
     "lane": key,
+    "affinity": key,
     "order_key": key,
     "wait_for_worker": flag,
     "detach": flag,

@@ -194,7 +194,7 @@ class Outcomes(Intake):
             self._moved(task, QUEUED, "again at once", now, run)
             task.queued_at = now
             task.blocked_at = None
-            self._reserve(record, task, self._route(route_key(task)), now)
+            self._reserve(record, task, self._route(route_key(task), now), now)
             return task
         again = self._carry_out(record, task, plan, run, now)
         if cut_off:

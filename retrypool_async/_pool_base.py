@@ -69,6 +69,7 @@ class PoolBase(Generic[T, R]):
         deadline: Literal["end", "clip"] = "end",
         max_queue: int | None = 100_000,
         lane_weights: Mapping[Any, float] | None = None,
+        affinity_wait: float | timedelta = 5.0,
         concurrency: int | None = None,
         no_workers: NoWorkersPolicy | timedelta = "raise",
         dead_limit: int | None = 1000,
@@ -93,6 +94,7 @@ class PoolBase(Generic[T, R]):
         self._settings = Settings(
             name=text("name", name),
             max_queue=optional_count("max_queue", max_queue),
+            affinity_wait=seconds("affinity_wait", affinity_wait),
             lane_weights=weights_of_lanes(lane_weights),
             no_workers=no_workers_policy(no_workers),
             dead_limit=optional_count("dead_limit", dead_limit),

@@ -37,16 +37,24 @@ class RouteKey(NamedTuple):
     tried: int = 0
     aging: float | None = None
     lane: Hashable = None
+    affinity: Hashable = None
 
 
 ANY_WORKER = RouteKey()
 
 
-def wishes(options: TaskOptions) -> RouteKey:
-    """The route of a new task."""
-    if options.common:
+def wishes(options: TaskOptions, tried: int = 0) -> RouteKey:
+    """The route of a task with these options that has tried these workers."""
+    if options.common and not tried:
         return ANY_WORKER
-    return RouteKey(options.require, options.worker, 0, options.aging, options.lane)
+    return RouteKey(
+        require=options.require,
+        worker=options.worker,
+        tried=tried,
+        aging=options.aging,
+        lane=options.lane,
+        affinity=options.affinity,
+    )
 
 
 #: How many routes there may be before those on which nothing waits are forgotten.
@@ -177,7 +185,17 @@ class Lane:
 class Route:
     """The ready tasks that may run on the same workers."""
 
-    __slots__ = ("_shares", "blocked", "heads", "key", "lanes", "listed", "mask", "share")
+    __slots__ = (
+        "_shares",
+        "blocked",
+        "heads",
+        "key",
+        "lanes",
+        "listed",
+        "mask",
+        "share",
+        "spill_at",
+    )
 
     def __init__(self, key: RouteKey, shares: Shares) -> None:
         self.key = key
@@ -186,6 +204,8 @@ class Route:
         self.listed: Key | None = None
         #: The workers its tasks may run on now.
         self.mask = 0
+        #: Until when they are left to the worker of their affinity alone; None while not.
+        self.spill_at: float | None = None
         self.lanes: dict[Cost, Lane] = {}
         self.heads: Heads[Lane] = Heads()
         #: Costs that no worker free at the last look had quota for, or none that was not held for

@@ -28,6 +28,7 @@ class Settings:
 
     name: str
     max_queue: int | None
+    affinity_wait: float
     lane_weights: Mapping[Hashable, float]
     no_workers: NoWorkersPolicy
     dead_limit: int | None

@@ -244,6 +244,8 @@ class Staff(Dispatch):
             if until > other.cooling_until:
                 other.cooling_until = until
                 self._interfere(other, "cooling", now)
+        if self._fail_over(now):
+            self._plan(now)
 
     def clear_cooldown(self, record: WorkerRecord, now: float) -> None:
         """End a worker's cooldown now."""

@@ -41,6 +41,7 @@ class TaskOptions:
     require: frozenset[str] = frozenset()
     worker: int | None = None
     lane: Hashable = None
+    affinity: Hashable = None
     order_key: Hashable = None
     wait_for_worker: bool = False
     detach: bool = False
@@ -55,7 +56,11 @@ class TaskOptions:
 
     def __post_init__(self) -> None:
         self.common = (
-            not self.require and self.worker is None and self.aging is None and self.lane is None
+            not self.require
+            and self.worker is None
+            and self.aging is None
+            and self.lane is None
+            and self.affinity is None
         )
         self.plain = (
             self.common

@@ -24,6 +24,7 @@ LEVELS: tuple[frozenset[str], ...] = (
             "_settings",
             "_moves",
             "_agenda",
+            "_bindings",
             "_heads",
             "_sequences",
             "_shares",
@@ -40,6 +41,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"_waits"}),
     # the ledger, floor by floor, and what runs one worker
     frozenset({"_books", "_elastic", "_runner", "_options"}),
+    frozenset({"_eligible"}),
     frozenset({"_dispatch"}),
     frozenset({"_staff"}),
     frozenset({"_hiring"}),
@@ -64,6 +66,7 @@ STDLIB_ONLY = {
     *(LEVELS[0] | LEVELS[1] | LEVELS[2] | LEVELS[3]),
     *(
         "_books",
+        "_eligible",
         "_dispatch",
         "_staff",
         "_hiring",

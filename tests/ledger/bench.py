@@ -22,6 +22,7 @@ def pool_settings(**changes: Any) -> Settings:
     values: dict[str, Any] = {
         "name": "bench",
         "max_queue": None,
+        "affinity_wait": 5.0,
         "lane_weights": {},
         "no_workers": "wait",
         "dead_limit": 10,

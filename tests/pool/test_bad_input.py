@@ -55,6 +55,7 @@ def refused(call: Callable[[], object], field: str) -> None:
     [
         "start_timeout",
         "stop_timeout",
+        "affinity_wait",
         "stop_grace",
         "hook_timeout",
         "shutdown_timeout",
@@ -186,6 +187,7 @@ BAD_SUBMITS: list[tuple[dict[str, Any], str]] = [
     ({"require": [7]}, "require"),
     ({"lane": []}, "lane"),
     ({"order_key": {}}, "order_key"),
+    ({"affinity": [1]}, "affinity"),
     ({"worker": 1.5}, "worker"),
     ({"worker": True}, "worker"),
     ({"metadata": [1]}, "metadata"),

@@ -204,7 +204,7 @@ def workers() -> None:
     Pool([FunctionWorker(double, weight=2, tier=1)], strategy=Tiered(Weighted()))
     Pool([FunctionWorker(double)], strategy=RandomChoice(Random(1)))
     Pool([FunctionWorker(double)], lane_weights={"gold": 2, None: 0.5}).submit(
-        1, order_key=1, lane=("a", 1)
+        1, order_key=1, affinity="a", lane=("a", 1)
     )
     Tiered(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
