@@ -139,8 +139,8 @@ def forget_who_tried(plant: Plant) -> None:
 
     set_mask = Dispatch._set_mask
 
-    def planted(self: Dispatch, route: Route) -> None:
-        set_mask(self, route)
+    def planted(self: Dispatch, route: Route, now: float) -> None:
+        set_mask(self, route, now)
         route.mask = self.roster.eligible(route.key.require, route.key.worker)
 
     plant.setattr(Dispatch, "_set_mask", planted)
