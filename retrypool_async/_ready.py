@@ -48,12 +48,7 @@ def wishes(options: TaskOptions, tried: int = 0) -> RouteKey:
     if options.common and not tried:
         return ANY_WORKER
     return RouteKey(
-        require=options.require,
-        worker=options.worker,
-        tried=tried,
-        aging=options.aging,
-        lane=options.lane,
-        affinity=options.affinity,
+        options.require, options.worker, tried, options.aging, options.lane, options.affinity
     )
 
 
@@ -220,7 +215,8 @@ class Route:
 
     def placed(self, key: Key) -> Key:
         """A key of this route, as it compares with those of other routes."""
-        return (key[0], self._shares.next_turn(self.share), key[1])
+        shares = self._shares
+        return (key[0], shares.next_turn(self.share) if shares.in_use else shares.turn, key[1])
 
     def emptied(self) -> None:
         """Nothing to do: empty routes are pruned together."""

@@ -37,17 +37,15 @@ class Shares:
         #: The account of the tasks without a lane.
         self.common = Share(weights.get(None, 1.0))
         self._shares: dict[Hashable, Share] = {None: self.common}
-
-    @property
-    def in_use(self) -> bool:
-        """False while all tasks are without a lane, and there is nobody to be fair to."""
-        return len(self._shares) > 1
+        #: False while all tasks are without a lane, and there is nobody to be fair to.
+        self.in_use = False
 
     def of(self, lane: Hashable) -> Share:
         """The account of a lane, opened if it has none."""
         share = self._shares.get(lane)
         if share is None:
             share = self._shares[lane] = Share(self._weights.get(lane, 1.0))
+            self.in_use = True
         return share
 
     def next_turn(self, share: Share) -> float:
@@ -71,3 +69,6 @@ class Shares:
             for lane, share in self._shares.items()
             if share is self.common or share in used
         }
+        if len(self._shares) == 1:
+            self.in_use = False
+            self.turn = self.next_turn(self.common)  # where all stand from now on

@@ -251,6 +251,24 @@ def test_a_pool_without_lanes_keeps_no_accounts() -> None:
     assert not shares.in_use
 
 
+def test_when_the_lanes_have_gone_the_rest_is_in_the_order_of_submission() -> None:
+    """What waited beside them keeps its place before what comes later."""
+    bench = Bench()
+    record, other = bench.worker(tags="x"), bench.worker()
+    bench.busy(record)
+    bench.busy(other)
+    bench.submit(data="a", lane="a", worker=record.id)
+    for data in (0, 1, 2):
+        bench.submit(data=data, require="x")
+    bench.succeed(record)
+    assert names(bench.order(record, 2)) == "a0"
+    bench.succeed(other)  # finds nothing for itself, but has a look at all that waits
+    bench.worker(tags="y")  # has the accounts closed that nobody uses
+    assert not bench.ledger.ready.shares.in_use
+    bench.submit(data=3, worker=record.id)
+    assert names(bench.order(record, 3)) == "123"
+
+
 @given(st.integers(2, 5), st.integers(0, 10**6))
 def test_no_lane_is_more_than_a_task_each_behind_another(lanes: int, seed: int) -> None:
     """While both wait all the time, whatever their tasks cost, and whatever their weights."""
