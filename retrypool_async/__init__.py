@@ -40,7 +40,16 @@ from ._pool import Pool
 from ._quota import Quota
 from ._retry import RetryPolicy
 from ._roster import WorkerRef
-from ._router import Candidate, LeastRecentlyUsed, MostQuota, RoundRobin, Strategy
+from ._router import (
+    Candidate,
+    LeastRecentlyUsed,
+    MostQuota,
+    RandomChoice,
+    RoundRobin,
+    Strategy,
+    Tiered,
+    Weighted,
+)
 from ._snapshot import FactorySnapshot, Snapshot, WorkerSnapshot
 from ._states import (
     AttemptOutcome,
@@ -95,6 +104,7 @@ __all__ = [
     "QueueFull",
     "QueueTimeout",
     "Quota",
+    "RandomChoice",
     "ResourceWorker",
     "RetryBudget",
     "RetryBudgetExceeded",
@@ -115,10 +125,12 @@ __all__ = [
     "ThreadWorker",
     "ThrottleLimit",
     "Throttled",
+    "Tiered",
     "Times",
     "Unfinished",
     "Unroutable",
     "Verdict",
+    "Weighted",
     "Window",
     "Worker",
     "WorkerCancelled",

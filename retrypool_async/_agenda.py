@@ -27,6 +27,7 @@ class Due(Enum):
     COOL = auto()  #: a worker has cooled
     RESUME = auto()  #: a worker's, or the pool's, pause ends
     REBUILD = auto()  #: a worker's resource is to be opened again
+    SPILL = auto()  #: a task has waited long enough for the worker of its affinity
     PLAN = auto()  #: a worker has quota for a waiting task
     REVIEW = auto()  #: a worker may be missing, or has been idle too long
 

@@ -21,7 +21,7 @@ def audit(ledger: Ledger) -> None:
     Raises:
         InvariantBroken: something does not add up.
     """
-    queued = list(ledger.ready)
+    queued = [*ledger.ready, *ledger.sequences.parked()]
     scheduled = list(ledger.agenda.tasks(Due.RETRY))
     held = [r.task for r in ledger.roster.workers.values() if r.task is not None]
     _tasks_are_where_they_say(queued, scheduled, held)
@@ -31,6 +31,7 @@ def audit(ledger: Ledger) -> None:
     _headcount_is_right(ledger)
     _the_roster_is_right(ledger)
     _breakers_are_listed(ledger)
+    _sequences_are_in_order(ledger)
     _nobody_idles_beside_work(ledger)
     _demand(ledger.ending or not ledger.waits.stalled(ledger), "an attempt waits in vain")
     for task in (*queued, *scheduled, *held):
@@ -131,6 +132,16 @@ def _breakers_are_listed(ledger: Ledger) -> None:
             open_ |= record.bit
             _demand(record.task is None, f"{record.name} runs although its breaker is open")
     _demand(ledger.roster.ejected == open_, f"ejected {ledger.roster.ejected:b}, open {open_:b}")
+
+
+def _sequences_are_in_order(ledger: Ledger) -> None:
+    for line in ledger.sequences.lines.values():
+        first, *behind = line
+        _demand(not first.has_ended(), f"task {first.id} has ended and holds up its sequence")
+        _demand(line[first] or first in ledger.turns, f"task {first.id} has missed its turn")
+        for before, task in zip(line, behind, strict=False):
+            _demand(before.id < task.id, f"task {task.id} is out of order")
+            _demand(task.run_count == 0 and not line[task], f"task {task.id} has overtaken")
 
 
 def _nobody_idles_beside_work(ledger: Ledger) -> None:

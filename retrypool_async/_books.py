@@ -13,12 +13,14 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from ._agenda import Agenda, Due
+from ._bindings import Bindings
 from ._budget import Retries
 from ._errors import CostTooLarge, NoWorkers, RetryPoolError, Unroutable, WorkerRemoved
 from ._moves import BreakerMoved, TaskMoved, WorkerMoved
-from ._ready import ANY_WORKER, ReadyQueue, RouteKey
+from ._ready import ReadyQueue, RouteKey, wishes
 from ._roster import Roster, WorkerRecord
 from ._router import LeastRecentlyUsed, Strategy
+from ._sequences import Sequences
 from ._states import EndReason, TaskState, WorkerState, WorkerWish, plain_members
 from ._task import Task
 from ._waits import Waits
@@ -62,13 +64,19 @@ class Books:
         self.strategy: Strategy = strategy or LeastRecentlyUsed()
         #: Attempts that may be in progress at once over all workers; None for no limit.
         self.concurrency: int | None = None
-        self.ready = ReadyQueue()
+        self.ready = ReadyQueue(settings.lane_weights)
         self.roster = Roster()
         self.agenda = Agenda(self._counts)
         #: Decides how many workers there should be; None without a factory.
         self.elastic: Elastic | None = None
         #: The retries under way, counted; None without a budget for them.
         self.retries = None if settings.retry_budget is None else Retries(settings.retry_budget)
+        #: Tasks that run one after the other.
+        self.sequences = Sequences()
+        #: The worker of each affinity.
+        self.bindings = Bindings()
+        #: Those whose turn has come, to be put in play once the step is over.
+        self.turns: deque[Task] = deque()
         #: What attempts wait for in this very pool.
         self.waits = Waits()
         self.outbox: deque[tuple[Effect, Any, Any]] = deque()
@@ -180,7 +188,7 @@ class Books:
     ) -> None:
         """End a task that is on no worker, in any way but success."""
         before = task.state
-        if before is QUEUED:
+        if before is QUEUED and self.sequences.ahead_of(task) is None:
             self.ready.routes[route_key(task)].lanes[task.cost].forget(task)
         elif before is SCHEDULED:
             self.scheduled -= 1
@@ -191,6 +199,10 @@ class Books:
         task.value = error
         task.ended_at = now
         self.live -= 1
+        if task.options.order_key is not None:
+            following = self.sequences.leave(task)
+            if following is not None:
+                self.turns.append(following)
         if state is TaskState.DEAD:
             self.dead += 1
         elif state is TaskState.CANCELLED:
@@ -207,6 +219,8 @@ class Books:
         """True while an entry of the agenda means something."""
         if what is Due.PLAN:
             return bool(when == self._plan_at)
+        if what is Due.SPILL:
+            return bool(whom.spill_at == when)
         if what is Due.REVIEW:
             return when == self._review_at
         if what is Due.RETRY:
@@ -293,15 +307,7 @@ class Books:
 
 def route_key(task: Task) -> RouteKey:
     """The route of a task as it stands: its wishes, and the workers it has tried."""
-    options = task.options
-    if (
-        options.worker is None
-        and not task.tried_mask
-        and not options.require
-        and options.aging is None
-    ):
-        return ANY_WORKER
-    return RouteKey(options.require, options.worker, task.tried_mask, options.aging)
+    return wishes(task.options, task.tried_mask)
 
 
 def is_usual(key: RouteKey) -> bool:

@@ -1,4 +1,4 @@
-"""Bringing tasks and workers together: who may run what, and who gets it."""
+"""Bringing tasks and workers together: who gets what, and when."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from math import inf, nextafter
 from typing import TYPE_CHECKING, Any
 
 from ._agenda import Due
-from ._books import BUSY, IDLE, PROMISED, QUEUED, RESERVED, Books, Effect, is_usual, route_key
+from ._books import BUSY, IDLE, PROMISED, QUEUED, RESERVED, Effect, is_usual, route_key
+from ._eligible import Eligibility
 from ._errors import CostTooLarge
-from ._ready import ANY_WORKER, Route, RouteKey
+from ._ready import ANY_WORKER, Route
 from ._roster import WorkerRecord
 from ._router import Search
 from ._states import WorkerState, WorkerWish
@@ -16,61 +17,17 @@ from ._task import ONE_REQUEST, Task
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Collection, Iterator
+    from collections.abc import Iterator
 
-    from ._task import Cost
 
 #: Lanes that no free worker could ever run which one look passes over.
 LOOK_AHEAD = 1000
 
 
-class Dispatch(Books):
-    """Routes, plans, reserves and debits."""
+class Dispatch(Eligibility):
+    """Plans, reserves and debits."""
 
-    # -- who may run what ------------------------------------------------------------------------
-
-    def _route(self, key: RouteKey) -> Route:
-        routes = self.ready.routes
-        route = routes.get(key)
-        if route is None:
-            if len(routes) >= self.ready.prune_at:
-                self.ready.prune()
-            route = routes[key] = Route(key)
-            self._set_mask(route)
-        return route
-
-    def _set_mask(self, route: Route) -> None:
-        """Work out which workers a route's tasks may go to, as things stand."""
-        key = route.key
-        route.blocked.clear()
-        route.mask = self.roster.eligible(key.require, key.worker) & ~key.tried
-
-    def _has_untried(self, key: RouteKey, cost: Cost, stalled: Collection[Task] = ()) -> bool:
-        """True when a worker that has not been tried can be expected to take such a task.
-
-        Judged against the workers present now, at every change of them: when all that will come
-        free have been tried, a new round begins; else a bounced task could wait for ever.
-        Workers of stalled attempts will not.
-        """
-        roster = self.roster
-        untried = roster.eligible(key.require, key.worker) & ~key.tried & ~roster.ejected
-        for record in roster.of(untried):
-            if (
-                record.routable
-                and record.task not in stalled
-                and (not record.quotas or record.affords(cost))
-            ):
-                return True
-        return False
-
-    def _begin_new_rounds(self, stalled: Collection[Task] = ()) -> None:
-        """Forget the tried workers of tasks that nobody else can be expected to take."""
-        for key, route in list(self.ready.routes.items()):
-            for cost, lane in list(route.lanes.items()) if key.tried else ():
-                if not self._has_untried(key, cost, stalled):
-                    for task in lane.take_all():
-                        task.tried_mask = 0
-                        self.ready.push(task, self._route(route_key(task)))
+    # -- after a change of the workers -------------------------------------------------------------
 
     def _rejudge(self, now: float) -> None:
         """After a change of the workers: who may run what, and what can no longer be run."""
@@ -80,9 +37,9 @@ class Dispatch(Books):
         ready = self.ready
         ready.prune()
         self._usual = self._refusal(ANY_WORKER, ONE_REQUEST) is None
-        self._begin_new_rounds()
+        self._begin_new_rounds(now)
         for route in list(ready.routes.values()):
-            self._set_mask(route)
+            self._set_mask(route, now)
             for lane in list(route.lanes.values()):
                 refusal = self._refusal(route.key, lane.cost)
                 if refusal is None:
@@ -101,7 +58,7 @@ class Dispatch(Books):
             return
         stalled = self.waits.stalled(self)
         if stalled:
-            self._begin_new_rounds(stalled)
+            self._begin_new_rounds(now, stalled)
             self._plan(now)
         while stalled := self.waits.stalled(self):
             for wait in self.waits.youngest_vain(stalled, self):
@@ -219,12 +176,16 @@ class Dispatch(Books):
         task.holder = record
         task.reserved_at = now
         self.held += 1
+        if self.ready.shares.in_use:
+            self.ready.shares.charge(route.share, task.cost)
         quotas = record.quotas
         if quotas:
             for quota in quotas:
                 quota.take(task.cost, now)
             task.debit = (quotas, now, task.cost)
             self.debited += 1
+        if route.key.affinity is not None:
+            self._bind(route, record, now)
         if self.observed:
             self._told(task, QUEUED, RESERVED, "routed", now)
             self._told_worker(record, before, "routed", now)
@@ -254,7 +215,7 @@ class Dispatch(Books):
             task.order = self._next_order
         if not keep_place:
             task.ready_at = now
-        self.ready.push(task, self._route(key))
+        self.ready.push(task, self._route(key, now))
         if not (self._usual and task.cost is ONE_REQUEST and is_usual(key)):
             refusal = self._refusal(key, task.cost)
             if refusal is not None:
@@ -298,10 +259,15 @@ class Dispatch(Books):
         task.queued_at = now
         task.blocked_at = None
         # its old order puts it back in its place
-        self.ready.push(task, self._route(route_key(task)))
+        self.ready.push(task, self._route(route_key(task), now))
         limit = task.options.queue_timeout
         if limit is not None and task.run_count == 0:
             self.agenda.add(task.submitted_at + limit, Due.START_BY, task)
+
+    def _spill(self, route: Route, now: float) -> None:
+        """The first task of an affinity has waited for its worker as long as it should."""
+        self._release_from_bound(route, now)
+        self._plan(now)
 
     def _unhold(self, record: WorkerRecord, task: Task) -> None:
         record.task = None
@@ -358,6 +324,8 @@ class Dispatch(Books):
         key = route_key(task)
         if self.paused:
             return "paused", None
+        if self.sequences.ahead_of(task) is not None:
+            return "order", None
         for record in self.roster.of(self.roster.eligible(key.require, key.worker)):
             why, wait = self.obstacle(record, task, now)
             if wait is None:

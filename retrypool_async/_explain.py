@@ -9,7 +9,17 @@ from ._states import FINAL_STATES, TaskState
 
 if TYPE_CHECKING:
     from ._ledger import Ledger
+    from ._roster import WorkerRecord
     from ._task import Task
+
+
+def _although_free(ledger: Ledger, record: WorkerRecord, task: Task, now: float) -> str:
+    if task.tried_mask & record.bit:
+        return "tried already"
+    left = ledger.left_to(task)
+    if left is not None and left[0] is not record:
+        return f"left to {left[0].name} for {left[1] - now:.1f} s"
+    return "others go first"
 
 
 def explain(ledger: Ledger, task: Task, now: float) -> str:
@@ -26,6 +36,9 @@ def explain(ledger: Ledger, task: Task, now: float) -> str:
     limit = ledger.concurrency
     if limit is not None and ledger.held >= limit:
         return f"the pool is at its concurrency of {limit}"
+    ahead = ledger.sequences.ahead_of(task)
+    if ahead is not None:
+        return f"task {ahead.id} of its order_key goes first"
     options = task.options
     reasons: list[str] = []
     for record in ledger.roster.workers.values():
@@ -38,7 +51,7 @@ def explain(ledger: Ledger, task: Task, now: float) -> str:
         else:
             why, wait = ledger.obstacle(record, task, now)
             if why == "free":
-                why = "tried already" if task.tried_mask & record.bit else "others go first"
+                why = _although_free(ledger, record, task, now)
             elif wait == inf:
                 why = "quota too small"
             elif wait:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Sorts before what should start later: (minus the priority, order of becoming ready).
-Key = tuple[float, float]
+#: Sorts before what should start later: (minus the priority, order of becoming ready); where lanes
+#: of submitters meet, with the turn of the lane in between.
+Key = tuple[float, ...]
 
 
 class _Headed(Protocol):
@@ -63,7 +64,7 @@ class Heads(Generic[Q]):
                 queue.emptied()
             elif head > key:
                 # An object of its own, since entries that count are told from others by identity.
-                head = queue.listed = (head[0], head[1])
+                head = queue.listed = (*head,)
                 heapreplace(heap, (head, serial, queue))
             else:
                 return queue

@@ -46,9 +46,12 @@ class Intake(Runs):
             ):
                 raise refusal
             if key is not ANY_WORKER:
-                route = self._route(key)
+                route = self._route(key, now)
+        options = task.options
+        parked = options.order_key is not None and options.order_key in self.sequences.lines
         may_start = (
-            self.roster.free & route.mask
+            not parked
+            and self.roster.free & route.mask
             and not self._gated()
             and not (route.blocked and self._is_blocked(route, task))
         )
@@ -64,8 +67,11 @@ class Intake(Runs):
         if self.observed:
             self._told(task, CREATED, PENDING, "submitted", now)
             self._told(task, PENDING, QUEUED, "accepted", now)
-        options = task.options
-        if not may_start:
+        if options.order_key is not None:
+            self.sequences.join(task)
+        if parked:
+            refusal = None  # judged when its turn comes
+        elif not may_start:
             ready.push(task, route)
         else:
             if ready:
@@ -93,8 +99,29 @@ class Intake(Runs):
             self.ready.push(task, route)
             self._plan(now)
 
+    def take_turns(self, now: float) -> None:
+        """Put in play the tasks whose turn has come with the step that is just over."""
+        while self.turns:
+            task = self.turns.popleft()
+            if task.state is QUEUED:  # else it has been withdrawn as well
+                self._come_up(task, now)
+
+    def _come_up(self, task: Task, now: float) -> None:
+        """The one before it in its sequence has ended: a task is ready, in its old place."""
+        self.sequences.put_in_play(task)
+        key = route_key(task)
+        route = self._route(key, now)
+        self.ready.push(task, route)
+        refusal = self._refusal(key, task.cost)
+        if refusal is not None:
+            self._be_patient(task, refusal, now)
+        elif self.roster.free & route.mask and not self._is_blocked(route, task):
+            self._plan(now)
+
     def _unsubmit(self, task: Task) -> None:
         task.state = CREATED
+        if task.options.order_key is not None:
+            self.sequences.leave(task)
         self.ready.routes[route_key(task)].lanes[task.cost].forget(task)
         self.submitted -= 1
         self.live -= 1

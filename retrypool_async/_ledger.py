@@ -126,6 +126,7 @@ class Ledger(Outcomes):
     def unfinished(self) -> Iterator[Task]:
         """Every task that has not ended."""
         yield from self.ready
+        yield from self.sequences.parked()
         yield from self.agenda.tasks(Due.RETRY)
         for record in self.roster.workers.values():
             if record.task is not None:
@@ -140,6 +141,8 @@ class Ledger(Outcomes):
                 self._plan(now)
             elif what is Due.RETRY:
                 self._fall_due(whom, now)
+            elif what is Due.SPILL:
+                self._spill(whom, now)
             elif what is Due.LIMIT:
                 self._watch(whom, now)
             elif what is Due.COOL:

@@ -8,14 +8,14 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, cast
 
 from ._retry import RetryPolicy
-from ._router import LeastRecentlyUsed, Strategy
+from ._router import LeastRecentlyUsed, Strategy, lend_rng, strategy_of
 from ._settings import NoWorkersPolicy, Sizes
 from ._task import ONE_REQUEST, Cost, TaskOptions
 from ._time import count, flag, is_async, number, optional_seconds, seconds
 from ._worker import tag_set
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Hashable
     from datetime import timedelta
 
     from tenacity import AsyncRetrying, Retrying
@@ -55,6 +55,12 @@ class SubmitOptions(TypedDict, total=False):
     require: str | Collection[str]
     #: The only worker that may run it.
     worker: WorkerRef | int | str | None
+    #: Whose share of the workers it uses: lanes take turns, whatever waits in each.
+    lane: Hashable
+    #: Tasks of one affinity go to the worker that served it last, while that is worth a wait.
+    affinity: Hashable
+    #: Tasks of one key run one after the other, in the order in which they were submitted.
+    order_key: Hashable
     #: Wait when no worker present could ever take it, whatever the pool's `no_workers` says.
     wait_for_worker: bool
     #: Go on when the last caller awaiting it is cancelled.
@@ -117,6 +123,27 @@ def metadata_copy(name: str, value: object) -> dict[str, Any] | None:
     return dict(cast("Mapping[str, Any]", value))
 
 
+def key(name: str, value: object) -> object:
+    """Anything that a dict can have as a key."""
+    try:
+        hash(value)
+    except TypeError:
+        raise TypeError(f"{name} must be hashable, got {type(value).__name__}") from None
+    return value
+
+
+def weights_of_lanes(value: Mapping[Any, float] | None) -> dict[Hashable, float]:
+    """The `lane_weights` option."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise TypeError(f"lane_weights must be a mapping, got {type(value).__name__}")
+    return {
+        lane: number("a weight in lane_weights", weight, at_least=1e-6)
+        for lane, weight in value.items()
+    }
+
+
 def _callback(name: str, value: object) -> object:
     if value is not None and not callable(value):
         raise TypeError(f"{name} must be callable or None, got {type(value).__name__}")
@@ -140,6 +167,9 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "queue_timeout": optional_seconds,
     "deadline": _deadline,
     "require": tag_set,
+    "lane": key,
+    "affinity": key,
+    "order_key": key,
     "wait_for_worker": flag,
     "detach": flag,
     "metadata": metadata_copy,
@@ -231,10 +261,8 @@ def random_source(value: random.Random | None) -> random.Random:
     return value
 
 
-def routing_strategy(value: Strategy | None) -> Strategy:
+def routing_strategy(value: Strategy | None, rng: random.Random) -> Strategy:
     """The `strategy` option."""
-    if value is None:
-        return LeastRecentlyUsed()
-    if isinstance(value, type) or not callable(getattr(value, "choose", None)):
-        raise TypeError("strategy must be an object with choose(workers, now)")
-    return value
+    strategy = LeastRecentlyUsed() if value is None else strategy_of(value)
+    lend_rng(strategy, rng)
+    return strategy

@@ -48,6 +48,10 @@ class Outcomes(Intake):
             self._exonerate(record, task, now)
         record.runs += 1
         record.run_seconds += now - task.started_at
+        if task.options.order_key is not None:
+            successor = self.sequences.leave(task)
+            if successor is not None:
+                self._come_up(successor, now)
         if go_on:
             following = self._follow_on(record, now)
             if following is not None:
@@ -213,7 +217,7 @@ class Outcomes(Intake):
             self._moved(task, QUEUED, "again at once", now, run)
             task.queued_at = now
             task.blocked_at = None
-            self._reserve(record, task, self._route(route_key(task)), now)
+            self._reserve(record, task, self._route(route_key(task), now), now)
             return task
         # What waited for this worker may go elsewhere once it is out of use.
         again = self._carry_out(record, task, plan, run, now) or ejected
@@ -286,7 +290,7 @@ class Outcomes(Intake):
         self._cool(record, now + health.open(now), "worker", now)
         self.roster.ejected |= record.bit
         self._told_breaker(record, before, BreakerState.OPEN, reason, now)
-        self._begin_new_rounds()  # nobody waits for it while others may be tried again
+        self._begin_new_rounds(now)  # nobody waits for it while others may be tried again
         return True
 
     def _may_eject(self, record: WorkerRecord, breaker: Breaker) -> bool:

@@ -64,6 +64,10 @@ class Pool(PoolStaff[T, R]):
         bounce, attempt_timeout, timeout, deadline: Defaults of the options of `submit`.
         max_queue: Ready tasks that may wait, beyond which `submit` raises `QueueFull`; 0 accepts
             only what can start at once, None sets no limit.
+        lane_weights: How many turns a `lane` of `submit` has for each turn of the others. Default:
+            1 for each; the key None is for tasks without a lane.
+        affinity_wait: Seconds that a ready task waits for the worker of its `affinity`. After that,
+            or at once if that worker is known to be away for longer, any other may take it.
         concurrency: Attempts at once over all workers; 1 runs everything one by one, in order.
         no_workers: What becomes of tasks that no worker present could ever take: "raise" at
             submit (and end those that wait), "wait", wait for so many seconds, or "dead".

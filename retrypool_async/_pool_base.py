@@ -28,6 +28,7 @@ from ._options import (
     secret_texts,
     task_options,
     text,
+    weights_of_lanes,
 )
 from ._quota import Quota
 from ._ready import wishes
@@ -75,6 +76,8 @@ class PoolBase(Generic[T, R]):
         timeout: float | timedelta | None = None,
         deadline: Literal["end", "clip"] = "end",
         max_queue: int | None = 100_000,
+        lane_weights: Mapping[Any, float] | None = None,
+        affinity_wait: float | timedelta = 5.0,
         concurrency: int | None = None,
         no_workers: NoWorkersPolicy | timedelta = "raise",
         dead_limit: int | None = 1000,
@@ -103,6 +106,8 @@ class PoolBase(Generic[T, R]):
         self._settings = Settings(
             name=text("name", name),
             max_queue=optional_count("max_queue", max_queue),
+            affinity_wait=seconds("affinity_wait", affinity_wait),
+            lane_weights=weights_of_lanes(lane_weights),
             no_workers=no_workers_policy(no_workers),
             dead_limit=optional_count("dead_limit", dead_limit),
             history_limit=count("history_limit", history_limit),
@@ -135,7 +140,7 @@ class PoolBase(Generic[T, R]):
         self._metadata = metadata_copy("metadata", metadata) or {}
         self._quotas = quotas_of(quota)
         self._retry = RetryPolicy() if retry is None else RetryPolicy.of(retry)
-        self._strategy = routing_strategy(strategy)
+        self._strategy = routing_strategy(strategy, self._settings.rng)
         self._concurrency = optional_count("concurrency", concurrency, at_least=1)
         self._defaults = task_options(
             {

@@ -151,6 +151,8 @@ class Pulse:
         """Do what the ledger has left in its outbox, and see to the timer and to who waits."""
         ledger = self.ledger
         outbox = ledger.outbox
+        if ledger.turns:
+            ledger.take_turns(self.now())
         if ledger.elastic is not None and not self.ending_check():  # there is a host for more
             ledger.review(self.now())
         while outbox:  # taken out one by one: hooks and callbacks may lead back into this loop

@@ -5,21 +5,24 @@ Tasks that may run on the same workers share a `Route`; within it, tasks of equa
 the task at their head, so finding who is next does not depend on how many tasks wait.
 
 Order: higher priority first, then the time of becoming ready. In a route whose tasks age,
-priority grows by 1 for every `aging` seconds of waiting.
+priority grows by 1 for every `aging` seconds of waiting. Submitters that are to share the workers
+fairly each have routes of their own, and among equal priorities these take turns (`_shares`).
 """
 
 from __future__ import annotations
 
 from collections import deque
 from heapq import heapify, heappop, heappush
+from math import floor
 from typing import TYPE_CHECKING, NamedTuple
 
 from ._heads import Heads, Key
+from ._shares import Shares
 from ._states import TaskState
 from ._task import ONE_REQUEST
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Hashable, Iterator, Mapping
 
     from ._task import Cost, Task, TaskOptions
 
@@ -33,18 +36,24 @@ class RouteKey(NamedTuple):
     worker: int | None = None
     tried: int = 0
     aging: float | None = None
+    lane: Hashable = None
+    affinity: Hashable = None
 
 
 ANY_WORKER = RouteKey()
 
 
-def wishes(options: TaskOptions) -> RouteKey:
-    """The route of a new task."""
-    if options.require or options.worker is not None or options.aging is not None:
-        return RouteKey(options.require, options.worker, 0, options.aging)
-    return ANY_WORKER
+def wishes(options: TaskOptions, tried: int = 0) -> RouteKey:
+    """The route of a task with these options that has tried these workers."""
+    if options.common and not tried:
+        return ANY_WORKER
+    return RouteKey(
+        options.require, options.worker, tried, options.aging, options.lane, options.affinity
+    )
 
 
+#: How many routes there may be before those on which nothing waits are forgotten.
+SPARE_ROUTES = 1024
 #: How many lanes an idle route keeps for the next task of the same cost.
 SPARE_LANES = 16
 #: How many idle routes are kept for the next task with the same wishes.
@@ -174,13 +183,27 @@ class Lane:
 class Route:
     """The ready tasks that may run on the same workers."""
 
-    __slots__ = ("blocked", "heads", "key", "lanes", "listed", "mask")
+    __slots__ = (
+        "_shares",
+        "blocked",
+        "heads",
+        "key",
+        "lanes",
+        "listed",
+        "mask",
+        "share",
+        "spill_at",
+    )
 
-    def __init__(self, key: RouteKey) -> None:
+    def __init__(self, key: RouteKey, shares: Shares) -> None:
         self.key = key
+        self._shares = shares
+        self.share = shares.of(key.lane)
         self.listed: Key | None = None
         #: The workers its tasks may run on now.
         self.mask = 0
+        #: Until when they are left to the worker of their affinity alone; None while not.
+        self.spill_at: float | None = None
         self.lanes: dict[Cost, Lane] = {}
         self.heads: Heads[Lane] = Heads()
         #: Costs that no worker free at the last look had quota for, or none that was not held for
@@ -189,28 +212,45 @@ class Route:
 
     def head_key(self) -> Key | None:
         lane = self.heads.first()
-        return None if lane is None else lane.listed  # exact: just corrected
+        if lane is None or lane.listed is None:
+            return None
+        return self.placed(lane.listed)  # exact: just corrected
+
+    def placed(self, key: Key) -> Key:
+        """A key of this route, as it compares with those of other routes."""
+        shares = self._shares
+        return (key[0], shares.next_turn(self.share) if shares.in_use else shares.turn, key[1])
 
     def emptied(self) -> None:
         """Nothing to do: empty routes are pruned together."""
 
     def head_priority(self, now: float) -> Key | None:
         """The head's key with its priority as grown by `now`, to compare across routes."""
-        key = self.head_key()
-        return None if key is None else self.grown(key, now)
+        lane = self.heads.first()
+        return None if lane is None else self.grown(lane, now)
 
-    def grown(self, key: Key, now: float) -> Key:
-        """A key of this route, with its priority as grown by `now`."""
-        if self.key.aging is None:
-            return key
-        return (round(key[0] - now / self.key.aging, 9), key[1])
+    def grown(self, lane: Lane, now: float) -> Key | None:
+        """The key of a lane of this route, with its priority as grown by `now`."""
+        key, aging = lane.listed, self.key.aging
+        if key is None or aging is None:
+            return None if key is None else self.placed(key)
+        # Rounded, or the last bit of a float would decide between equals, and not who came first.
+        rank = round(key[0] - now / aging, 9)
+        if self._shares.in_use:
+            # By whole steps, or equal priorities would hardly ever meet, and nobody take turns.
+            task = lane.peek()
+            rank = -(task.options.priority + floor(round((now - task.ready_at) / aging, 9)))
+        return self.placed((rank, key[1]))
 
 
 class ReadyQueue:
     """Every ready task, by route."""
 
-    def __init__(self) -> None:
-        self.any_worker = Route(ANY_WORKER)
+    def __init__(self, lane_weights: Mapping[Hashable, float] | None = None) -> None:
+        self.shares = Shares(lane_weights or {})
+        self.any_worker = Route(ANY_WORKER, self.shares)
+        #: How many routes there may be before those on which nothing waits are forgotten.
+        self.prune_at = SPARE_ROUTES
         #: The lane of tasks without any wishes.
         self.usual = Lane(self.any_worker, ONE_REQUEST)
         self.any_worker.lanes[ONE_REQUEST] = self.usual
@@ -272,7 +312,7 @@ class ReadyQueue:
         self._lone = None
         route.heads.add(lane, key)
         if route.key.aging is None:
-            self.heads.add(route, key)
+            self.heads.add(route, route.placed(key))
         elif route.listed is None:
             route.listed = key
             self.aging.append(route)
@@ -312,17 +352,18 @@ class ReadyQueue:
         routes = self.in_order(now)
         route = next(routes, None)
         serial = 0
-        while opened or route is not None:
+        while (opened or route is not None) and usable():
             while route is not None:
                 head = route.head_priority(now)
                 if opened and head is not None and opened[0][0] < head:
                     break
                 lanes = route.heads.in_order() if route.mask & usable() else iter(())
                 lane = next(lanes, None)
-                if lane is not None and lane.listed is not None:
+                key = None if lane is None else route.grown(lane, now)
+                if lane is not None and key is not None:
                     route.blocked.clear()
                     serial += 1
-                    heappush(opened, (route.grown(lane.listed, now), serial, lane, lanes))
+                    heappush(opened, (key, serial, lane, lanes))
                 route = next(routes, None)
             if opened:
                 _, _, lane, lanes = heappop(opened)
@@ -330,9 +371,9 @@ class ReadyQueue:
                     continue
                 yield lane
                 following = next(lanes, None)
-                if following is not None and following.listed is not None:
+                key = None if following is None else following.route.grown(following, now)
+                if following is not None and key is not None:
                     serial += 1
-                    key = following.route.grown(following.listed, now)
                     heappush(opened, (key, serial, following, lanes))
 
     def prune(self) -> None:
@@ -342,6 +383,7 @@ class ReadyQueue:
                 del self.routes[key]
         # Growing with those that are left, or many busy routes would be looked through for each.
         self.prune_at = SPARE_ROUTES + 2 * len(self.routes)
+        self.shares.prune({route.share for route in self.routes.values()})
 
     def __iter__(self) -> Iterator[Task]:
         """All ready tasks, in no particular order."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 from math import inf
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from ._task import Cost
 
 logger = logging.getLogger("retrypool_async")
+
+#: Workers away at the moment of whom `Weighted` remembers what they are owed.
+MOST_ABSENT = 1000
 
 
 class Candidate(Protocol):
@@ -98,6 +102,81 @@ class MostQuota:
     def choose(self, workers: Sequence[Candidate], now: float) -> Candidate:
         """Return the one with the largest share left of its scarcest dimension."""
         return max(workers, key=lambda worker: worker.quota_share(now))
+
+
+class RandomChoice:
+    """Any of them, each as likely as the others.
+
+    Args:
+        rng: Where the choices come from. Default: the `rng` of the pool that it is given to.
+    """
+
+    def __init__(self, rng: random.Random | None = None) -> None:
+        self.rng = rng
+
+    def choose(self, workers: Sequence[Candidate], now: float) -> Candidate:
+        """Return one at random."""
+        if self.rng is None:
+            self.rng = random.Random()
+        return self.rng.choice(workers)
+
+
+class Weighted:
+    """In proportion to the workers' `weight`, spread evenly: smooth weighted round robin.
+
+    With weights 5, 1 and 1 it goes a a b a c a a, and starts over. A worker of weight 0 is taken
+    when there is no other.
+    """
+
+    def __init__(self) -> None:
+        #: What each is owed, by id: up by its weight at every choice, down by the sum when chosen.
+        self._owed: dict[int, float] = {}
+
+    def choose(self, workers: Sequence[Candidate], now: float) -> Candidate:
+        """Return the one that is owed most; the longest idle among equals."""
+        owed = self._owed
+        for worker in workers:
+            owed[worker.id] = owed.get(worker.id, 0.0) + worker.weight
+        chosen = max(workers, key=lambda worker: (worker.weight > 0.0, owed[worker.id]))
+        owed[chosen.id] -= sum(worker.weight for worker in workers)
+        if len(owed) > len(workers) + MOST_ABSENT:
+            self._owed = {worker.id: owed[worker.id] for worker in workers}
+        return chosen
+
+
+class Tiered:
+    """One of the lowest `tier` at hand; a higher tier when no worker of a lower one may run it now.
+
+    Args:
+        inner: Chooses among workers of one tier. Default: the longest idle.
+    """
+
+    def __init__(self, inner: Strategy | None = None) -> None:
+        self.inner: Strategy = LeastRecentlyUsed() if inner is None else strategy_of(inner)
+
+    def choose(self, workers: Sequence[Candidate], now: float) -> Candidate:
+        """Return what `inner` chooses of the lowest tier."""
+        lowest = min(worker.tier for worker in workers)
+        return self.inner.choose([worker for worker in workers if worker.tier == lowest], now)
+
+
+def strategy_of(value: Strategy) -> Strategy:
+    """Return `value`, checked.
+
+    Raises:
+        TypeError: it is no strategy.
+    """
+    if isinstance(value, type) or not callable(getattr(value, "choose", None)):
+        raise TypeError("strategy must be an object with choose(workers, now)")
+    return value
+
+
+def lend_rng(strategy: Strategy, rng: random.Random) -> None:
+    """Let a strategy that chooses at random, and has no source of its own, use the pool's."""
+    if isinstance(strategy, Tiered):
+        lend_rng(strategy.inner, rng)
+    elif isinstance(strategy, RandomChoice) and strategy.rng is None:
+        strategy.rng = rng
 
 
 class Search:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable, Mapping
 
     from ._breaker import Breaker
     from ._budget import RetryBudget
@@ -32,6 +32,8 @@ class Settings:
 
     name: str
     max_queue: int | None
+    affinity_wait: float
+    lane_weights: Mapping[Hashable, float]
     no_workers: NoWorkersPolicy
     dead_limit: int | None
     history_limit: int

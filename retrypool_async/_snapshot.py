@@ -93,7 +93,7 @@ def take_snapshot(ledger: Ledger, pool_quotas: tuple[Quota, ...], now: float) ->
     running = sum(1 for r in records if r.state is WorkerState.BUSY)
     ready = list(ledger.ready)
     tasks = dict.fromkeys(TaskState, 0)
-    tasks[TaskState.QUEUED] = len(ready)
+    tasks[TaskState.QUEUED] = ledger.waiting
     tasks[TaskState.RESERVED] = ledger.held - running
     tasks[TaskState.RUNNING] = running
     tasks[TaskState.SCHEDULED] = ledger.scheduled

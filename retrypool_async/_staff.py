@@ -250,6 +250,8 @@ class Staff(Dispatch):
             if until > other.cooling_until:
                 other.cooling_until = until
                 self._interfere(other, "cooling", now)
+        if self._fail_over(now):
+            self._plan(now)
 
     def _half_open(self, record: WorkerRecord, now: float) -> None:
         """A worker that its breaker has kept out is back on probation."""

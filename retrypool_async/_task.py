@@ -14,7 +14,7 @@ from ._past import Lap, Move, Past, Times, sum_of
 from ._states import FINAL_STATES, EndReason, TaskState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Hashable, Mapping
     from contextvars import Context
 
     from ._attempt import Attempt
@@ -40,6 +40,9 @@ class TaskOptions:
     deadline: Literal["end", "clip"] = "end"
     require: frozenset[str] = frozenset()
     worker: int | None = None
+    lane: Hashable = None
+    affinity: Hashable = None
+    order_key: Hashable = None
     wait_for_worker: bool = False
     detach: bool = False
     metadata: Mapping[str, Any] | None = None
@@ -48,15 +51,23 @@ class TaskOptions:
     on_done: Callable[[Any], object] | None = None
     #: True without wishes about worker, place or time: most tasks, which then cost least.
     plain: bool = field(init=False)
+    #: True when it may stand in one line with all others that have not asked for more.
+    common: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        self.plain = (
+        self.common = (
             not self.require
             and self.worker is None
             and self.aging is None
+            and self.lane is None
+            and self.affinity is None
+        )
+        self.plain = (
+            self.common
             and self.priority == 0.0
             and self.timeout is None
             and self.queue_timeout is None
+            and self.order_key is None
         )
 
 

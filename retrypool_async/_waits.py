@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from ._ready import ReadyQueue
     from ._roster import Roster
+    from ._sequences import Sequences
     from ._task import Cost
 
 RUNNING, RESERVED, QUEUED = TaskState.RUNNING, TaskState.RESERVED, TaskState.QUEUED
@@ -82,6 +83,7 @@ class Books(Protocol):
 
     roster: Roster
     ready: ReadyQueue
+    sequences: Sequences
     concurrency: int | None
 
     def may_come(self, key: RouteKey, cost: Cost, staying: int = 0) -> bool: ...
@@ -197,11 +199,22 @@ class Outlook:
             )
         if isinstance(target, WorkerRecord):
             return target.task in self._stalled
+        return self._never_ends(target)
+
+    def _never_ends(self, target: Task) -> bool:
         if target.state in FINAL_STATES or target.state is RESERVED:
             return False
         if target.state is RUNNING:
             return target in self._stalled
+        ahead = self._ahead_of(target)
+        if ahead is not None and self._never_ends(ahead):
+            return True
         return not self._may_start(_key(target), target.cost)
+
+    def _ahead_of(self, task: Task) -> Task | None:
+        """The task that has to end before this one may start, if any."""
+        ahead = self._books.sequences.ahead_of(task) if task.state is QUEUED else None
+        return None if ahead is task else ahead
 
     def _may_start(self, key: RouteKey, cost: Cost) -> bool:
         answer = self._known.get((key, cost))
@@ -247,6 +260,8 @@ class Outlook:
             yield target.task
         elif target.state is RUNNING:
             yield target
+        elif (ahead := self._ahead_of(target)) is not None and self._never_ends(ahead):
+            yield from self.blockers(ahead)
         elif self._books.concurrency is not None:
             yield from self._stalled
         else:

@@ -17,7 +17,19 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"_awaiting", "_states", "_errors", "_time"}),
     # records
     frozenset(
-        {"_attempt", "_verdict", "_ruling", "_settings", "_moves", "_agenda", "_heads", "_levels"}
+        {
+            "_attempt",
+            "_verdict",
+            "_ruling",
+            "_settings",
+            "_moves",
+            "_agenda",
+            "_bindings",
+            "_heads",
+            "_levels",
+            "_sequences",
+            "_shares",
+        }
     ),
     frozenset({"_past"}),
     frozenset({"_task"}),
@@ -32,6 +44,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"_waits"}),
     # the ledger, floor by floor, and what runs one worker
     frozenset({"_books", "_elastic", "_runner", "_options"}),
+    frozenset({"_eligible"}),
     frozenset({"_dispatch"}),
     frozenset({"_staff"}),
     frozenset({"_hiring"}),
@@ -59,6 +72,7 @@ STDLIB_ONLY = {
         "_books",
         "_breaker",
         "_budget",
+        "_eligible",
         "_dispatch",
         "_staff",
         "_hiring",

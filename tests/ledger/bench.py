@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from retrypool_async import AttemptOutcome, Quota, TaskState
 from retrypool_async._ledger import Ledger
-from retrypool_async._ready import ANY_WORKER, RouteKey
+from retrypool_async._ready import RouteKey, wishes
 from retrypool_async._roster import WorkerRecord
 from retrypool_async._ruling import Again, Ending, Ruling
 from retrypool_async._settings import Settings
@@ -22,6 +22,8 @@ def pool_settings(**changes: Any) -> Settings:
     values: dict[str, Any] = {
         "name": "bench",
         "max_queue": None,
+        "affinity_wait": 5.0,
+        "lane_weights": {},
         "no_workers": "wait",
         "dead_limit": 10,
         "history_limit": 20,
@@ -71,11 +73,8 @@ def new_task(
     **options: Any,
 ) -> tuple[Task, RouteKey]:
     """A task, and the route it takes at first."""
-    wishes = TaskOptions(require=frozenset(require), **options)
-    key = ANY_WORKER
-    if wishes.require or wishes.worker is not None or wishes.aging is not None:
-        key = RouteKey(wishes.require, wishes.worker, 0, wishes.aging)
-    return Task(None, data, wishes, cost, None, now), key
+    chosen = TaskOptions(require=frozenset(require), **options)
+    return Task(None, data, chosen, cost, None, now), wishes(chosen)
 
 
 class Bench:

@@ -441,10 +441,13 @@ class Play:
         self._line = {
             life: life.place
             for life in self.lives.values()
-            if life.stage == "ready" and life.in_line
+            if life.stage == "ready" and life.in_line and not self._is_parked(life)
         }
         self._idle = self._free()
         self._shuffled = False
+        if self.ledger.turns:
+            self.ledger.take_turns(self.now)
+            self._after()
 
     def _read_outbox(self) -> list[tuple[Post, Task]]:
         promises: list[tuple[Post, Task]] = []
@@ -527,6 +530,16 @@ class Play:
         assert life.stage != "ended", "settled twice"
         life.stage = "ended"
 
+    def _is_parked(self, life: Life) -> bool:
+        """True while one that was submitted before it with the same order key has not ended."""
+        key = life.task.options.order_key
+        return key is not None and any(
+            other.task.options.order_key == key
+            and other.stage != "ended"
+            and other.task.id < life.task.id
+            for other in self.lives.values()
+        )
+
     def _has_untried(self, life: Life) -> bool:
         """True when a worker that has not tried it can be expected to take it."""
         return any(
@@ -567,6 +580,7 @@ class Play:
         life, name = self.lives[task], post.record.name
         assert life.stage == "ready", f"promised to {name}, but {life.stage}"
         assert life.may_run_on(post), "promised to a worker it does not want"
+        assert not self._is_parked(life), "overtook one of its order key"
         assert post.record.id not in life.tried, "back to a worker it has tried"
         assert post.at_work(self.now), f"promised to {name}, which may not start anything"
         assert not self.paused, "promised while the pool is paused"
@@ -657,7 +671,11 @@ class Play:
     def check_idleness(self) -> None:
         if self.paused or self.closing or not self.up_to_date() or self.rounding_decides():
             return
-        ready = [life for life in self.lives.values() if life.stage == "ready"]
+        ready = [
+            life
+            for life in self.lives.values()
+            if life.stage == "ready" and not self._is_parked(life)
+        ]
         held = sum(life.stage == "held" for life in self.lives.values())
         if self.concurrency is None or held < self.concurrency:
             could_start = holds(ready, self._free(), self.now).could_start

@@ -81,6 +81,7 @@ class LedgerMachine(RuleBasedStateMachine):
         timeout=st.sampled_from([*[None] * 10, 0.0, 3.0]),
         queue_timeout=st.sampled_from([*[None] * 10, 0.0, 2.0]),
         attempt_timeout=st.sampled_from([None, None, 1.5]),
+        order_key=st.sampled_from([None, None, None, "a", "b"]),
     )
     def submit(self, amount: int, cost: Cost, **options: Any) -> None:
         for _ in range(amount):

@@ -17,7 +17,7 @@ from retrypool_async._outcomes import Outcomes
 from retrypool_async._ready import Lane
 from retrypool_async._router import Search
 from retrypool_async._staff import Staff
-from retrypool_async._states import WorkerState, WorkerWish
+from retrypool_async._states import TaskState, WorkerState, WorkerWish
 from tests.ledger.test_ledger_machine import BreakerMachine, LedgerMachine
 
 if TYPE_CHECKING:
@@ -119,13 +119,29 @@ def hold_nothing(plant: Plant) -> None:
     plant.setattr(Search, "find", planted)
 
 
+def let_them_overtake(plant: Plant) -> None:
+    """A task that waits for its retry loses its turn to the next of its key."""
+    moved = Books._moved
+
+    def planted(self: Books, task: Task, new: TaskState, *rest: Any) -> None:
+        moved(self, task, new, *rest)
+        if new is TaskState.SCHEDULED and task.options.order_key is not None:
+            following = self.sequences.leave(task)
+            self.sequences.join(task)
+            self.sequences.put_in_play(task)
+            if following is not None:
+                self.turns.append(following)
+
+    plant.setattr(Books, "_moved", planted)
+
+
 def forget_who_tried(plant: Plant) -> None:
     """A bounced task may go straight back to the worker it comes from."""
 
     set_mask = Dispatch._set_mask
 
-    def planted(self: Dispatch, route: Route) -> None:
-        set_mask(self, route)
+    def planted(self: Dispatch, route: Route, now: float) -> None:
+        set_mask(self, route, now)
         route.mask = self.roster.eligible(route.key.require, route.key.worker)
 
     plant.setattr(Dispatch, "_set_mask", planted)
@@ -151,6 +167,7 @@ FAULTS: list[tuple[Callable[[Plant], None], str]] = [
     (expire_early, "promised beyond a quota"),
     (leave_the_dead_in_line, "but ended|refused to begin"),
     (hold_nothing, "took what was held for another"),
+    (let_them_overtake, "overtook one of its order key"),
     (forget_who_tried, "back to a worker it has tried"),
 ]
 

@@ -38,7 +38,7 @@ class Line:
         task.state = TaskState.QUEUED
         route = self.ready.routes.get(key)
         if route is None:
-            route = self.ready.routes[key] = Route(key)
+            route = self.ready.routes[key] = Route(key, self.ready.shares)
             route.mask = 1
         self.ready.push(task, route)
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Hashable, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, time, timedelta
+from random import Random
 from typing import Any, assert_type
 
 from retrypool_async import (
@@ -30,6 +31,7 @@ from retrypool_async import (
     Pool,
     PoolState,
     Quota,
+    RandomChoice,
     ResourceWorker,
     RetryBudget,
     RetryPolicy,
@@ -41,9 +43,11 @@ from retrypool_async import (
     TaskState,
     ThreadWorker,
     Throttled,
+    Tiered,
     Times,
     Unfinished,
     Verdict,
+    Weighted,
     Window,
     Worker,
     WorkerMoved,
@@ -227,6 +231,12 @@ def workers() -> None:
     assert_type(ThreadWorker(blocking), ThreadWorker[bytes, int])
     assert_type(ResourceWorker(connect, call), ResourceWorker[Connection, str, bool])
     assert_type(Pool([FunctionWorker(double)]), Pool[int, float])
+    Pool([FunctionWorker(double, weight=2, tier=1)], strategy=Tiered(Weighted()))
+    Pool([FunctionWorker(double)], strategy=RandomChoice(Random(1)))
+    Pool([FunctionWorker(double)], lane_weights={"gold": 2, None: 0.5}).submit(
+        1, order_key=1, affinity="a", lane=("a", 1)
+    )
+    Tiered(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 def hooks(pool: Pool[int, str]) -> None:
