@@ -52,8 +52,6 @@ def wishes(options: TaskOptions, tried: int = 0) -> RouteKey:
     )
 
 
-#: How many routes there may be before those on which nothing waits are forgotten.
-SPARE_ROUTES = 1024
 #: How many lanes an idle route keeps for the next task of the same cost.
 SPARE_LANES = 16
 #: How many idle routes are kept for the next task with the same wishes.
@@ -249,8 +247,6 @@ class ReadyQueue:
     def __init__(self, lane_weights: Mapping[Hashable, float] | None = None) -> None:
         self.shares = Shares(lane_weights or {})
         self.any_worker = Route(ANY_WORKER, self.shares)
-        #: How many routes there may be before those on which nothing waits are forgotten.
-        self.prune_at = SPARE_ROUTES
         #: The lane of tasks without any wishes.
         self.usual = Lane(self.any_worker, ONE_REQUEST)
         self.any_worker.lanes[ONE_REQUEST] = self.usual

@@ -231,8 +231,8 @@ def test_lanes_in_which_nothing_waits_are_forgotten() -> None:
     for n in range(20_000):
         bench.submit(lane=n)
         bench.order(record, 1)
-        assert len(ready.routes) <= SPARE_ROUTES + 1
-        assert len(ready.shares._shares) <= SPARE_ROUTES + 2
+        assert len(ready.routes) <= SPARE_ROUTES + 6  # twice those in use
+        assert len(ready.shares._shares) <= SPARE_ROUTES + 6
 
 
 def test_a_pool_without_lanes_keeps_no_accounts() -> None:
