@@ -179,6 +179,7 @@ BREAKER_FAULTS: list[tuple[Callable[[Plant], None], str]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("machine", "fault", "notice"),
