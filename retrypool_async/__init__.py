@@ -38,8 +38,8 @@ from ._options import SubmitOptions
 from ._past import Move, Times
 from ._pool import Pool
 from ._quota import Quota
+from ._record import WorkerRef
 from ._retry import RetryPolicy
-from ._roster import WorkerRef
 from ._router import (
     Candidate,
     LeastRecentlyUsed,

@@ -18,7 +18,8 @@ from ._budget import Retries
 from ._errors import CostTooLarge, NoWorkers, RetryPoolError, Unroutable, WorkerRemoved
 from ._moves import BreakerMoved, TaskMoved, WorkerMoved
 from ._ready import ReadyQueue, RouteKey, wishes
-from ._roster import Roster, WorkerRecord
+from ._record import WorkerRecord
+from ._roster import Roster
 from ._router import LeastRecentlyUsed, Strategy
 from ._sequences import Sequences
 from ._states import EndReason, TaskState, WorkerState, WorkerWish, plain_members

@@ -10,7 +10,7 @@ from ._books import BUSY, IDLE, PROMISED, QUEUED, RESERVED, Effect, is_usual, ro
 from ._eligible import Eligibility
 from ._errors import CostTooLarge
 from ._ready import ANY_WORKER, Route
-from ._roster import WorkerRecord
+from ._record import WorkerRecord
 from ._router import Search
 from ._states import WorkerState, WorkerWish
 from ._task import ONE_REQUEST, Task
@@ -18,6 +18,8 @@ from ._task import ONE_REQUEST, Task
 if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Iterator
+
+    from ._quota import Quota
 
 
 #: Lanes that no free worker could ever run which one look passes over.
@@ -91,6 +93,11 @@ class Dispatch(Eligibility):
             if not self._start_one(now):
                 break
 
+    def _plan_for(self, task: Task, route: Route, now: float) -> None:
+        """Plan, unless it is known that a task which has just come to a route cannot start."""
+        if self.roster.free & route.mask and not self._is_blocked(route, task):
+            self._plan(now)
+
     def _start_one(self, now: float) -> bool:
         search = Search(self.strategy)
         free = self.roster.free
@@ -133,9 +140,8 @@ class Dispatch(Eligibility):
                 ready.heads.first()  # unlists what is empty
                 ready.changed()
                 return None, False
-            for quota in record.quotas:
-                if quota.until(lane.cost, now) > 0.0:
-                    return None, True
+            if not record.has_room(lane.cost, now):
+                return None, True
             task = lane.pop()
             self._reserve(record, task, ready.any_worker, now)
             return task, False
@@ -158,9 +164,8 @@ class Dispatch(Eligibility):
             return None, True
         if self._held_quotas and any(id(quota) in self._held_quotas for quota in record.quotas):
             return None, True
-        for quota in record.quotas:
-            if quota.until(lane.cost, now) > 0.0:
-                return None, True
+        if not record.has_room(lane.cost, now):
+            return None, True
         task = lane.pop()
         self._reserve(record, task, route, now)
         return task, False
@@ -178,12 +183,8 @@ class Dispatch(Eligibility):
         self.held += 1
         if self.ready.shares.in_use:
             self.ready.shares.charge(route.share, task.cost)
-        quotas = record.quotas
-        if quotas:
-            for quota in quotas:
-                quota.take(task.cost, now)
-            task.debit = (quotas, now, task.cost)
-            self.debited += 1
+        if record.quotas:
+            self._debit(task, record.quotas, now)
         if route.key.affinity is not None:
             self._bind(route, record, now)
         if self.observed:
@@ -245,15 +246,14 @@ class Dispatch(Eligibility):
             return
         self._requeue(task, "due", now)
         if task.state is QUEUED and self.roster.free:
-            route = self.ready.routes[route_key(task)]
-            if self.roster.free & route.mask and not self._is_blocked(route, task):
-                self._plan(now)
+            self._plan_for(task, self.ready.routes[route_key(task)], now)
 
     def _give_back(self, record: WorkerRecord, now: float, reason: str) -> None:
         """Take back a task that was promised to a worker and has not started."""
         task = record.task
         assert task is not None
-        self._unhold(record, task)
+        self._unhold(record)
+        record.state = IDLE  # for this step only: _attend says what it really is
         self._refund(task)
         self._moved(task, QUEUED, reason, now)
         task.queued_at = now
@@ -269,11 +269,16 @@ class Dispatch(Eligibility):
         self._release_from_bound(route, now)
         self._plan(now)
 
-    def _unhold(self, record: WorkerRecord, task: Task) -> None:
+    def _unhold(self, record: WorkerRecord) -> None:
         record.task = None
         record.limit_at = None
-        record.state = IDLE  # for this step only: _attend says what it really is
         self.held -= 1
+
+    def _debit(self, task: Task, quotas: tuple[Quota, ...], now: float) -> None:
+        for quota in quotas:
+            quota.take(task.cost, now)
+        task.debit = (quotas, now, task.cost)
+        self.debited += 1
 
     def _refund(self, task: Task) -> None:
         if task.debit is not None:

@@ -11,14 +11,16 @@ from itertools import islice
 from math import inf, nextafter
 from typing import TYPE_CHECKING
 
-from ._roster import excess, opening_delay
+from ._record import opening_delay
+from ._roster import excess
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from ._quota import Quota
     from ._ready import Lane, ReadyQueue
-    from ._roster import Headcount, Roster, WorkerRecord
+    from ._record import WorkerRecord
+    from ._roster import Headcount, Roster
     from ._settings import Sizes
     from ._task import Cost
 

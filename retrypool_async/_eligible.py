@@ -12,7 +12,7 @@ from ._ready import Route, RouteKey
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from ._roster import WorkerRecord
+    from ._record import WorkerRecord
     from ._task import Cost, Task
 
 

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
     from ._elastic import Elastic
     from ._ready import RouteKey
+    from ._record import WorkerRecord
     from ._reports import Allowance
-    from ._roster import WorkerRecord
     from ._task import Cost, Task, TaskOptions
     from ._worker import Traits
 
@@ -132,13 +132,7 @@ class Engine(Waiting):
         following = ledger.succeed(record, task, value, now, go_on)
         if task.waiters is not None:
             self._wake(task)
-        if (
-            ledger.outbox
-            or self._conditions
-            or ledger.elastic is not None
-            or ledger.agenda.next_at < self._armed_at
-        ):
-            self.carry_out()
+        self._catch_up()
         if task.callbacks is not None:
             self._call_back(task)
         task.context = None
@@ -162,13 +156,7 @@ class Engine(Waiting):
             if wait is not None:
                 self._log_failure(task, record, AttemptOutcome.ERROR, error)
                 following = ledger.retry_later(record, task, error, wait, now, go_on)
-                if (
-                    ledger.outbox
-                    or self._conditions
-                    or ledger.elastic is not None
-                    or ledger.agenda.next_at < self._armed_at
-                ):
-                    self.carry_out()
+                self._catch_up()
                 if go_on and following is not None and following.options.on_running is not None:
                     self._announce_run(following)
                 return following
@@ -180,6 +168,17 @@ class Engine(Waiting):
         following = ledger.fail(record, task, ruling, now)
         self.carry_out()
         return following
+
+    def _catch_up(self) -> None:
+        """Carry out what the end of an attempt has left to be done: mostly nothing."""
+        ledger = self.ledger
+        if (
+            ledger.outbox
+            or self._conditions
+            or ledger.elastic is not None
+            or ledger.agenda.next_at < self._armed_at
+        ):
+            self.carry_out()
 
     def _late(self, record: WorkerRecord, now: float) -> Task | None:
         """The code of an attempt that was cut off has ended; what it says does not count."""

@@ -9,7 +9,7 @@ from ._states import FINAL_STATES, TaskState
 
 if TYPE_CHECKING:
     from ._ledger import Ledger
-    from ._roster import WorkerRecord
+    from ._record import WorkerRecord
     from ._task import Task
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from datetime import timedelta
 
-    from ._roster import WorkerRef
+    from ._record import WorkerRef
     from ._waits import Chain
 
 R = TypeVar("R")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ._agenda import Due
 from ._books import Effect
 from ._errors import WorkerRemoved
-from ._roster import WorkerRecord
+from ._record import WorkerRecord
 from ._staff import Staff
 from ._states import Order, WorkerState
 

@@ -55,10 +55,8 @@ class Intake(Runs):
             and not self._gated()
             and not (route.blocked and self._is_blocked(route, task))
         )
-        if not may_start and limit is not None:
-            waiting = self.live - self.held - self.scheduled
-            if waiting >= limit:
-                raise QueueFull(waiting, self._retry_after(now))
+        if not may_start and limit is not None and self.waiting >= limit:
+            raise QueueFull(self.waiting, self._retry_after(now))
 
         self.submitted = task.id = self.submitted + 1
         self._next_order = task.order = self._next_order + 1
@@ -115,8 +113,8 @@ class Intake(Runs):
         refusal = self._refusal(key, task.cost)
         if refusal is not None:
             self._be_patient(task, refusal, now)
-        elif self.roster.free & route.mask and not self._is_blocked(route, task):
-            self._plan(now)
+        else:
+            self._plan_for(task, route, now)
 
     def _unsubmit(self, task: Task) -> None:
         task.state = CREATED

@@ -29,8 +29,8 @@ from ._worker import Worker
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ._record import WorkerRecord
     from ._retry import RetryPolicy
-    from ._roster import WorkerRecord
     from ._settings import Settings
     from ._task import Task
 
@@ -187,9 +187,7 @@ class Judge:
         """With `deadline="clip"`, once: a wait that fits before the deadline, with time to run."""
         if task.options.deadline != "clip" or task.deadline is None:
             return delay
-        past = task.past
-        if past is None:
-            past = task.past = Past()
+        past = task.begin_past()
         left = task.deadline - now
         if delay < left or past.clipped:
             return delay

@@ -26,7 +26,7 @@ from ._books import (
 )
 from ._intake import own_copy
 from ._outcomes import Outcomes
-from ._roster import WorkerRecord
+from ._record import WorkerRecord
 from ._states import EndReason, Stop, TaskState, WorkerState
 from ._task import Task
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from ._roster import WorkerRef
+    from ._record import WorkerRef
     from ._states import BreakerState, TaskState, WorkerState
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tenacity import AsyncRetrying, Retrying
 
     from ._handle import TaskHandle
-    from ._roster import WorkerRef
+    from ._record import WorkerRef
     from ._verdict import Verdict
 
 T = TypeVar("T")

@@ -9,14 +9,13 @@ from ._agenda import Due
 from ._attempt import trace_of
 from ._books import BUSY, QUEUED, RUNNING, SCHEDULED, SUCCEEDED, route_key
 from ._intake import Intake
-from ._past import Past
 from ._ruling import Again, Ending, Ruling
 from ._states import AttemptOutcome, BreakerState, EndReason, Stop
 from ._time import TOLERANCE
 
 if TYPE_CHECKING:
     from ._breaker import Breaker
-    from ._roster import WorkerRecord
+    from ._record import WorkerRecord
     from ._task import Task
 
 
@@ -56,9 +55,7 @@ class Outcomes(Intake):
             following = self._follow_on(record, now)
             if following is not None:
                 return following
-        record.task = None
-        record.limit_at = None
-        self.held -= 1
+        self._unhold(record)
         if self.observed:
             self._told(task, RUNNING, SUCCEEDED, "succeeded", now)
         return self._release(record, now, go_on)
@@ -79,10 +76,9 @@ class Outcomes(Intake):
         lane = self.ready.lone_lane()
         if lane is None or not lane.fifo or lane.fifo[0].deadline is not None:
             return None
-        cost, quotas = lane.cost, record.quotas
-        for quota in quotas:
-            if quota.until(cost, now) > 0.0:
-                return None
+        quotas = record.quotas
+        if quotas and not record.has_room(lane.cost, now):
+            return None
         task = lane.fifo.popleft()
         record.task = task
         task.state = RUNNING
@@ -91,10 +87,7 @@ class Outcomes(Intake):
         task.run_count += 1
         record.limit_at = None
         if quotas:
-            for quota in quotas:
-                quota.take(cost, now)
-            task.debit = (quotas, now, cost)
-            self.debited += 1
+            self._debit(task, quotas, now)
             self.started += 1
         if task.options.attempt_timeout is not None:
             self._limit(record, task, now)
@@ -114,19 +107,10 @@ class Outcomes(Intake):
         What `fail` does for the most usual of failures, which concerns nobody but the task, and
         that has no deadline. Returns the next task, as `succeed` does.
         """
-        past = task.past
-        if past is None:
-            past = task.past = Past()
-        if past.first_start is None:
-            past.first_start = task.started_at
-        trace = trace_of(error.__traceback__)
+        run = self._run_of(task, AttemptOutcome.ERROR, error, counted=True)
         error.__traceback__ = None  # frames keep alive everything that ran in them
-        run = (task.run_count, AttemptOutcome.ERROR, error, True, trace, self.settings.secrets)
-        self._moved(task, SCHEDULED, "retry later", now, run)
         task.debit = None
-        task.due = now + delay
-        self.scheduled += 1
-        self.agenda.add(task.due, Due.RETRY, task)
+        self._schedule(task, delay, run, now)
         if self.retries is not None:
             self._begin_retry(task)
         record.failed += 1
@@ -138,10 +122,25 @@ class Outcomes(Intake):
             following = self._follow_on(record, now)
             if following is not None:
                 return following
-        record.task = None
-        record.limit_at = None
-        self.held -= 1
+        self._unhold(record)
         return self._release(record, now, go_on)
+
+    def _run_of(
+        self, task: Task, outcome: AttemptOutcome, error: BaseException | None, *, counted: bool
+    ) -> tuple[Any, ...]:
+        """The fields of a `Run` for the attempt that is just ending."""
+        past = task.begin_past()
+        if past.first_start is None:
+            past.first_start = task.started_at
+        trace = () if error is None else trace_of(error.__traceback__)
+        return (task.run_count, outcome, error, counted, trace, self.settings.secrets)
+
+    def _schedule(self, task: Task, delay: float, run: tuple[Any, ...], now: float) -> None:
+        """Let a task wait for its next attempt."""
+        self._moved(task, SCHEDULED, "retry later", now, run)
+        task.due = now + delay
+        self.scheduled += 1
+        self.agenda.add(task.due, Due.RETRY, task)
 
     def fail(
         self, record: WorkerRecord, task: Task, ruling: Ruling, now: float, *, cut_off: bool = False
@@ -151,21 +150,8 @@ class Outcomes(Intake):
         `cut_off` means that its code still runs: the worker is out of use until that has unwound.
         Returns the next task reserved for this worker.
         """
-        error = ruling.error
-        past = task.past
-        if past is None:
-            past = task.past = Past()
-        if past.first_start is None:
-            past.first_start = task.started_at
-        trace = () if error is None else trace_of(error.__traceback__)
-        run = (
-            task.run_count,
-            ruling.outcome,
-            error,
-            ruling.counted,
-            trace,
-            self.settings.secrets,
-        )
+        error, past = ruling.error, task.begin_past()
+        run = self._run_of(task, ruling.outcome, error, counted=ruling.counted)
         final = ruling.task.error if isinstance(ruling.task, Ending) else None
         if final is not None:
             past.traceback = final.__traceback__
@@ -188,9 +174,7 @@ class Outcomes(Intake):
             record.failed += 1
         record.runs += 1
         record.run_seconds += now - task.started_at
-        record.task = None
-        record.limit_at = None
-        self.held -= 1
+        self._unhold(record)
 
         if ruling.worker == "retire":
             record.retired = True
@@ -261,10 +245,7 @@ class Outcomes(Intake):
             self._settle(task, plan.state, plan.reason, plan.error, now, run)
             return False
         if plan.delay > 0.0:
-            task.due = now + plan.delay
-            self._moved(task, SCHEDULED, "retry later", now, run)
-            self.scheduled += 1
-            self.agenda.add(task.due, Due.RETRY, task)
+            self._schedule(task, plan.delay, run, now)
             return False
         self._requeue(task, "retry", now, front=plan.front, keep_place=plan.keep_place, run=run)
         return True

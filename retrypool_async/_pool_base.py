@@ -32,8 +32,8 @@ from ._options import (
 )
 from ._quota import Quota
 from ._ready import wishes
+from ._record import WorkerRecord
 from ._retry import RetryPolicy
-from ._roster import WorkerRecord
 from ._router import Strategy
 from ._secrets import mask_logs
 from ._settings import NoWorkersPolicy, Settings

@@ -10,7 +10,7 @@ from ._context import current
 from ._elastic import Elastic
 from ._errors import WorkerStartFailed
 from ._pool_base import PoolBase
-from ._roster import WorkerRecord, WorkerRef
+from ._record import WorkerRecord, WorkerRef
 from ._states import WorkerState
 from ._supervisor import MODES, CloseMode, CloseReport, Supervisor
 from ._time import optional_seconds, seconds

@@ -8,7 +8,7 @@ from ._errors import WorkerRemoved, WorkerStartFailed
 from ._options import text
 from ._pool_life import DID_NOT_START, PoolLife, Ref, cause_of
 from ._quota import Quota
-from ._roster import WorkerRecord, WorkerRef
+from ._record import WorkerRecord, WorkerRef
 from ._states import WorkerState
 from ._time import (
     flag,

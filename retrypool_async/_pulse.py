@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ._quota import Quota
+    from ._record import WorkerRecord
     from ._retry import RetryPolicy
-    from ._roster import WorkerRecord
     from ._router import Strategy
     from ._settings import Settings
     from ._task import Task

@@ -20,7 +20,6 @@ from tenacity import AsyncRetrying, BaseRetrying, RetryCallState
 from tenacity.wait import wait_base, wait_chain, wait_combine
 
 from ._errors import PolicyError
-from ._past import Past
 from ._states import EndReason
 from ._time import count, is_async, seconds, share
 
@@ -155,9 +154,7 @@ class RetryPolicy:
             if number_ >= self._attempts:
                 return EndReason.ATTEMPTS
             return self._backoff.delay(number_, rng)
-        past = task.past
-        if past is None:
-            past = task.past = Past()
+        past = task.begin_past()
         state = past.retry_state
         if state is None:
             state = past.retry_state = _State(pool, task, rng)

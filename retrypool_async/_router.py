@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ._roster import WorkerRecord
+    from ._record import WorkerRecord
     from ._task import Cost
 
 logger = logging.getLogger("retrypool_async")

@@ -23,7 +23,7 @@ from ._worker import Worker
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from ._roster import WorkerRecord
+    from ._record import WorkerRecord
     from ._task import Task
 
 logger = logging.getLogger("retrypool_async")

@@ -13,8 +13,8 @@ from ._states import AttemptOutcome, EndReason, Stop, TaskState
 
 if TYPE_CHECKING:
     from ._quota import Quota
+    from ._record import WorkerRecord
     from ._reports import Allowance, Settlement
-    from ._roster import WorkerRecord
     from ._task import Task
 
 
@@ -31,16 +31,12 @@ class Runs(Hiring):
         if task.debit is not None and (task.debit[1] != now or self.tightened_at == now):
             # The service counts from the call, so the debit moves to when it is made. By then
             # others may have used what had become free of it, or said that they have used more.
-            quotas = task.debit[0]
             self._refund(task)
-            if any(quota.until(task.cost, now) > 0.0 for quota in quotas):
+            if not record.has_room(task.cost, now):
                 self._give_back(record, now, "too late")
                 self._attend(record, now)
                 return False
-            for quota in quotas:
-                quota.take(task.cost, now)
-            task.debit = (quotas, now, task.cost)
-            self.debited += 1
+            self._debit(task, record.quotas, now)
         record.state = BUSY
         task.state = RUNNING
         task.started_at = now
@@ -108,11 +104,13 @@ class Runs(Hiring):
         amounts = dict(cost)
         for dimension, used in report.used.items():
             before = amounts.get(dimension, 0.0)
-            for quota in quotas if used != before else ():
+            amounts[dimension] = used
+            if used == before:
+                continue
+            for quota in quotas:
                 quota.settle(dimension, before, used, at, now)
             if used > before:
                 self.tightened_at = now
-            amounts[dimension] = used
         task.debit = (quotas, at, tuple(amounts.items()))
         self._plan(now)
 

@@ -8,7 +8,7 @@ from ._agenda import Due
 from ._books import BUSY, IDLE, PROMISED, RUN, Effect
 from ._breaker import Health
 from ._dispatch import Dispatch
-from ._roster import WorkerRecord, opening_delay
+from ._record import WorkerRecord, opening_delay
 from ._states import BreakerState, Order, Stop, WorkerState, WorkerWish
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ class Staff(Dispatch):
             and record.cooling_until <= now
             and not self._worn_out(record, now)
             and not self._gated()
-            and all(quota.until(task.cost, now) == 0.0 for quota in record.quotas)
+            and record.has_room(task.cost, now)
         )
 
     def _worn_out(self, record: WorkerRecord, now: float) -> bool:

@@ -21,7 +21,7 @@ from ._states import WorkerState
 if TYPE_CHECKING:
     from ._attempt import Attempt
     from ._engine import Engine
-    from ._roster import WorkerRecord
+    from ._record import WorkerRecord
     from ._states import EndReason
     from ._task import Task
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from ._attempt import Attempt
-    from ._roster import WorkerRecord
+    from ._record import WorkerRecord
 
 #: Amount per quota dimension, sorted by name: hashable, so that equal costs compare at once.
 Cost = tuple[tuple[str, float], ...]
@@ -166,6 +166,13 @@ class Task:
         ended = self.run_count - (self.state is TaskState.RUNNING)
         return ended if self.past is None else ended - self.past.uncounted
 
+    def begin_past(self) -> Past:
+        """Its past; a new one if nothing has happened to it yet."""
+        past = self.past
+        if past is None:
+            past = self.past = Past()
+        return past
+
     def laps(self) -> list[Lap]:
         """The times it left the straight path, the oldest first."""
         return [] if self.past is None else [Lap(*fields) for fields in self.past.laps]
@@ -183,9 +190,7 @@ class Task:
         self, new: TaskState, reason: str, now: float, limit: int, run: tuple[Any, ...] | None
     ) -> None:
         """Write down the way so far, before a move that is not straight."""
-        past = self.past
-        if past is None:
-            past = self.past = Past()
+        past = self.begin_past()
         past.laps.append(self._lap(new, reason, now, run))
         if len(past.laps) > limit:
             past.forget_middle(limit)

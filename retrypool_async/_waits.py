@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ._ready import RouteKey
-from ._roster import WorkerRecord
+from ._record import WorkerRecord
 from ._states import FINAL_STATES, TaskState, WorkerWish
 from ._task import Task
 

@@ -27,6 +27,7 @@ LEVELS: tuple[frozenset[str], ...] = (
             "_bindings",
             "_heads",
             "_levels",
+            "_record",
             "_sequences",
             "_shares",
         }

@@ -15,7 +15,7 @@ import pytest
 from retrypool_async import TaskHandle
 from retrypool_async._dispatch import Dispatch
 from retrypool_async._engine import Engine
-from retrypool_async._roster import WorkerRecord
+from retrypool_async._record import WorkerRecord
 from retrypool_async._runner import Runner
 from retrypool_async._staff import Staff
 from retrypool_async._states import WorkerWish

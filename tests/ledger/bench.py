@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from retrypool_async import AttemptOutcome, Quota, TaskState
 from retrypool_async._ledger import Ledger
 from retrypool_async._ready import RouteKey, wishes
-from retrypool_async._roster import WorkerRecord
+from retrypool_async._record import WorkerRecord
 from retrypool_async._ruling import Again, Ending, Ruling
 from retrypool_async._settings import Settings
 from retrypool_async._task import ONE_REQUEST, Cost, Task, TaskOptions

@@ -21,7 +21,7 @@ from retrypool_async import (
     WorkerWish,
 )
 from retrypool_async._books import Effect
-from retrypool_async._roster import WorkerRecord
+from retrypool_async._record import WorkerRecord
 from retrypool_async._ruling import Again, Ending
 from retrypool_async._states import Order, Stop
 from retrypool_async._task import Task

@@ -23,7 +23,7 @@ from tests.ledger.test_ledger_machine import BreakerMachine, LedgerMachine
 if TYPE_CHECKING:
     from retrypool_async._heads import Key
     from retrypool_async._ready import Route
-    from retrypool_async._roster import WorkerRecord
+    from retrypool_async._record import WorkerRecord
     from retrypool_async._task import Task
 
 Plant = pytest.MonkeyPatch

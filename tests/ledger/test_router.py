@@ -16,7 +16,7 @@ from tests.ledger.bench import cost_of, new_record, pool_settings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from retrypool_async._roster import WorkerRecord
+    from retrypool_async._record import WorkerRecord
 
 
 def staff(*quotas: Quota | None) -> list[WorkerRecord]:

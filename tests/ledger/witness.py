@@ -16,7 +16,7 @@ from retrypool_async._states import Order
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from retrypool_async._roster import WorkerRecord
+    from retrypool_async._record import WorkerRecord
     from retrypool_async._task import Cost, Task
 
 #: Less than this apart, two times or two amounts count as the same.
