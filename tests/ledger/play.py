@@ -430,7 +430,7 @@ class Play:
         for task, life in self.lives.items():
             if task in promised or task.state is TaskState.QUEUED:
                 self._take_back(life)  # from a worker that was told to stop, or has died
-            if life.stage in ("ready", "later") and not self._has_untried(life):
+            if life.stage == "ready" and not self._has_untried(life):
                 life.tried.clear()
         self.deliveries += promises
         in_force = {post: task for post, task in promises if post.record.task is task}

@@ -31,6 +31,12 @@ class Usage:
         self.limits = limits
         self._entries: dict[int, tuple[float, Cost]] = {}
         self._serial = 0
+        #: How fast each bucket leaks: (since when, amount a second), the oldest first.
+        self._leaks = {
+            name: [(0.0, limit.limit / limit.per)]
+            for name, limit in limits.items()
+            if isinstance(limit, Bucket)
+        }
         #: True once something was taken back after its time.
         self.amended = False
         #: Until when the service refuses all that share it: who comes meanwhile cools too.
@@ -66,13 +72,11 @@ class Usage:
         Returns what became of its entries, where they can still be amended.
         """
         self.cooling_until = old.cooling_until
-        if not any(isinstance(limit, Bucket) for limit in self.limits.values()):
-            return {entry: self.note(cost, at) for entry, (at, cost) in old._entries.items()}
-        for name, before in old.limits.items():
-            assert isinstance(before, Bucket)
-            self.note(((name, old._level(name, before, now)),), now)
-        self.amended = True
-        return {}
+        self.amended = old.amended
+        for name, limit in self.limits.items():
+            if isinstance(limit, Bucket):
+                self._leaks[name] = [*old._leaks[name], (now, limit.limit / limit.per)]
+        return {entry: self.note(cost, at) for entry, (at, cost) in old._entries.items()}
 
     def wait(self, cost: Cost, now: float) -> float:
         """Seconds until `cost` has room."""
@@ -84,7 +88,7 @@ class Usage:
             if isinstance(limit, Window):
                 waits.append(self._window_wait(name, limit, amount, now))
             else:
-                excess = self._level(name, limit, now) + amount - limit.limit
+                excess = self._level(name, now) + amount - limit.limit
                 if excess > EPSILON:
                     waits.append(inf if amount > limit.limit else excess * limit.per / limit.limit)
         return max(waits)
@@ -96,7 +100,7 @@ class Usage:
             if isinstance(limit, Window):
                 if self._window_wait(name, limit, amount, now) > 0.0:
                     return False
-            elif limit and self._level(name, limit, now) + amount > limit.limit + EPSILON:
+            elif limit and self._level(name, now) + amount > limit.limit + EPSILON:
                 return False
         return True
 
@@ -122,12 +126,21 @@ class Usage:
                 return at + limit.per - now
         return 0.0
 
-    def _level(self, name: str, limit: Bucket, now: float) -> float:
+    def _level(self, name: str, now: float) -> float:
         level, last = 0.0, 0.0
         for at, amount in (*self._of(name), (now, 0.0)):
-            level = max(level - (at - last) * limit.limit / limit.per, 0.0) + amount
+            level = max(level - self._leaked(name, last, at), 0.0) + amount
             last = at
         return level
+
+    def _leaked(self, name: str, start: float, end: float) -> float:
+        """What leaks out between two times, if there is as much in."""
+        leaks = self._leaks[name]
+        until = [since for since, _ in leaks[1:]] + [inf]
+        return sum(
+            rate * max(min(end, to) - max(start, since), 0.0)
+            for (since, rate), to in zip(leaks, until, strict=True)
+        )
 
 
 @dataclass(eq=False, repr=False)
