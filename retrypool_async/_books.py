@@ -60,6 +60,46 @@ class Effect(Enum):
 class Books:
     """The state of one pool."""
 
+    # Slots in every layer: an instance with a dict and more than 30 attributes is one for which
+    # CPython has no fast way to an attribute or a method.
+    __slots__ = (
+        "_front_order",
+        "_held_quotas",
+        "_next_order",
+        "_plan_at",
+        "_review_at",
+        "_usual",
+        "agenda",
+        "bindings",
+        "cancelled",
+        "concurrency",
+        "dead",
+        "debited",
+        "dropped",
+        "elastic",
+        "ending",
+        "held",
+        "live",
+        "observed",
+        "outbox",
+        "paused",
+        "ready",
+        "refunded",
+        "resume_at",
+        "retries",
+        "roster",
+        "scheduled",
+        "sequences",
+        "settings",
+        "started",
+        "strategy",
+        "submitted",
+        "succeeded",
+        "tightened_at",
+        "turns",
+        "waits",
+    )
+
     def __init__(self, settings: Settings, strategy: Strategy | None = None) -> None:
         self.settings = settings
         self.strategy: Strategy = strategy or LeastRecentlyUsed()

@@ -60,7 +60,8 @@ class Engine(Waiting):
         """Hand a new task to the ledger. Raises what that raises."""
         if _get_running_loop() is not self.loop:
             self.call_time()  # says what is wrong
-        now = self._time()
+        clock = self._time
+        now = clock()
         if now < self._not_before:
             now = self._not_before
         task: TaskHandle[Any] = TaskHandle(
@@ -105,7 +106,8 @@ class Engine(Waiting):
         self.carry_out()
 
     def begin(self, record: WorkerRecord, task: Task) -> bool:
-        now = self._time()
+        clock = self._time
+        now = clock()
         if now < self._not_before:
             now = self._not_before
         ledger = self.ledger
@@ -123,7 +125,8 @@ class Engine(Waiting):
         self.observers.call("on_running", task.options.on_running, task, task.context)
 
     def succeeded(self, record: WorkerRecord, task: Task, value: Any, go_on: bool) -> Task | None:
-        now = self._time()
+        clock = self._time
+        now = clock()
         if now < self._not_before:
             now = self._not_before
         ledger = self.ledger

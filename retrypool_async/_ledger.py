@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 class Ledger(Outcomes):
     """The books of one pool, and the lives of its tasks. See the module's docstring."""
 
+    __slots__ = ()
+
     def gone(self, record: WorkerRecord, now: float) -> None:
         """A worker has closed its resource, or died with it; it leaves the pool."""
         if record.state is WorkerState.STOPPED:

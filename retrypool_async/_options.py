@@ -72,7 +72,7 @@ class SubmitOptions(TypedDict, total=False):
 
 
 def task_options(
-    given: dict[str, Any], defaults: dict[str, Any], find_worker: Callable[[object], int]
+    given: Mapping[str, object], defaults: dict[str, Any], find_worker: Callable[[object], int]
 ) -> TaskOptions:
     """Return `given`, checked, over `defaults`, which are checked already.
 
@@ -94,7 +94,7 @@ def task_options(
 
 def cost_of(value: object) -> Cost:
     """Return a cost as given by a user, laid over one request, in its canonical form."""
-    if not isinstance(value, Mapping):
+    if type(value) is not dict and not isinstance(value, Mapping):  # the latter takes its time
         requests = number("cost", value, at_least=0.0)
         return ONE_REQUEST if requests == 1.0 else (("requests", requests),)
     amounts = {"requests": 1.0}

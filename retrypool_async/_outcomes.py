@@ -27,6 +27,8 @@ FAILURES = (AttemptOutcome.ERROR, AttemptOutcome.TIMEOUT)
 class Outcomes(Intake):
     """Records the ends of attempts, and carries out what follows."""
 
+    __slots__ = ()
+
     def succeed(
         self, record: WorkerRecord, task: Task, value: Any, now: float, go_on: bool = False
     ) -> Task | None:
@@ -77,7 +79,7 @@ class Outcomes(Intake):
         if lane is None or not lane.fifo or lane.fifo[0].deadline is not None:
             return None
         quotas = record.quotas
-        if quotas and not record.has_room(lane.cost, now):
+        if quotas and not record.try_take(lane.cost, now):
             return None
         task = lane.fifo.popleft()
         record.task = task
@@ -87,7 +89,8 @@ class Outcomes(Intake):
         task.run_count += 1
         record.limit_at = None
         if quotas:
-            self._debit(task, quotas, now)
+            task.debit = (quotas, now, lane.cost)
+            self.debited += 1
             self.started += 1
         if task.options.attempt_timeout is not None:
             self._limit(record, task, now)

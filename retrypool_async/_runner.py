@@ -160,7 +160,7 @@ class Runner:
         if self._interrupts:
             me.cancel()
         desk, record = self._desk, self._record
-        begin, succeeded = desk.begin, desk.succeeded
+        begin, succeeded, cancelling = desk.begin, desk.succeeded, me.cancelling
         try:
             error = await self._make()
             desk.opened(record, await self._start() if error is None else error)
@@ -207,7 +207,7 @@ class Runner:
                         # The desk starts the next task in the same step: nothing is in between,
                         # unless a cancellation is pending that the next must not die of, or a
                         # callback is to be called, which may withdraw it.
-                        started = left > 0 and task.callbacks is None and not me.cancelling()
+                        started = left > 0 and task.callbacks is None and not cancelling()
                         task = succeeded(record, task, value, started)
                     if not started:
                         item, task = task, None

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from ._task import Task
 
+make_current = current.set  # looked up once: it is called at every attempt
+
 
 def first_step(task: Task, call: Coroutine[Any, Any, Any]) -> Any:
     """Take the first step of an attempt. To be called inside its context.
@@ -20,7 +22,7 @@ def first_step(task: Task, call: Coroutine[Any, Any, Any]) -> Any:
     Returns what it waits for, or the `StopIteration` with its result: returned and not raised,
     since most attempts that never wait would be dearer by a tenth.
     """
-    current.set(task)
+    make_current(task)
     del task  # an error's traceback keeps this frame, and the task keeps the error
     try:
         return call.send(None)
