@@ -38,6 +38,7 @@ RESERVED, RUNNING, SCHEDULED = TaskState.RESERVED, TaskState.RUNNING, TaskState.
 SUCCEEDED = TaskState.SUCCEEDED
 IDLE, BUSY, PROMISED = WorkerState.IDLE, WorkerState.BUSY, WorkerState.RESERVED
 RUN = WorkerWish.RUN
+RETRY = Due.RETRY
 
 
 @plain_members
@@ -258,14 +259,14 @@ class Books:
 
     def _counts(self, what: Due, whom: Any, when: float) -> bool:
         """True while an entry of the agenda means something."""
+        if what is RETRY:
+            return bool(whom.state is SCHEDULED and whom.due == when)
         if what is Due.PLAN:
             return bool(when == self._plan_at)
         if what is Due.SPILL:
             return bool(whom.spill_at == when)
         if what is Due.REVIEW:
             return when == self._review_at
-        if what is Due.RETRY:
-            return bool(whom.state is SCHEDULED and whom.due == when)
         if what is Due.DEADLINE:
             return bool(not whom.has_ended() and whom.deadline == when)
         if what is Due.START_BY:

@@ -19,6 +19,7 @@ from ._audit import audit
 from ._books import (
     QUEUED,
     RESERVED,
+    RETRY,
     RUNNING,
     SCHEDULED,
     Effect,
@@ -139,10 +140,10 @@ class Ledger(Outcomes):
     def tick(self, now: float) -> None:
         """Carry out what has fallen due."""
         for what, whom, _ in self.agenda.due(now):
-            if what is Due.PLAN:
-                self._plan(now)
-            elif what is Due.RETRY:
+            if what is RETRY:
                 self._fall_due(whom, now)
+            elif what is Due.PLAN:
+                self._plan(now)
             elif what is Due.SPILL:
                 self._spill(whom, now)
             elif what is Due.LIMIT:

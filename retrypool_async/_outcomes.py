@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ._agenda import Due
 from ._attempt import trace_of
-from ._books import BUSY, QUEUED, RUNNING, SCHEDULED, SUCCEEDED, route_key
+from ._books import BUSY, QUEUED, RETRY, RUNNING, SCHEDULED, SUCCEEDED, route_key
 from ._intake import Intake
 from ._ruling import Again, Ending, Ruling
 from ._states import AttemptOutcome, BreakerState, EndReason, Stop
@@ -20,8 +19,9 @@ if TYPE_CHECKING:
 
 
 NO_TAGS: frozenset[str] = frozenset()
+ERROR = AttemptOutcome.ERROR
 #: What says that a worker may be at fault.
-FAILURES = (AttemptOutcome.ERROR, AttemptOutcome.TIMEOUT)
+FAILURES = (ERROR, AttemptOutcome.TIMEOUT)
 
 
 class Outcomes(Intake):
@@ -110,7 +110,7 @@ class Outcomes(Intake):
         What `fail` does for the most usual of failures, which concerns nobody but the task, and
         that has no deadline. Returns the next task, as `succeed` does.
         """
-        run = self._run_of(task, AttemptOutcome.ERROR, error, counted=True)
+        run = self._run_of(task, ERROR, error, counted=True)
         error.__traceback__ = None  # frames keep alive everything that ran in them
         task.debit = None
         self._schedule(task, delay, run, now)
@@ -143,7 +143,7 @@ class Outcomes(Intake):
         self._moved(task, SCHEDULED, "retry later", now, run)
         task.due = now + delay
         self.scheduled += 1
-        self.agenda.add(task.due, Due.RETRY, task)
+        self.agenda.add(task.due, RETRY, task)
 
     def fail(
         self, record: WorkerRecord, task: Task, ruling: Ruling, now: float, *, cut_off: bool = False

@@ -61,7 +61,7 @@ def one_turn() -> Generator[None, None, None]:
     yield
 
 
-def without_own_frames(error: BaseException) -> BaseException:
+def cut_own_frames(error: BaseException) -> None:
     """Cut the frames of this package off an error's traceback: they lead users nowhere.
 
     They would also tie the error, which the task keeps, to the runner, which has the task.
@@ -69,4 +69,4 @@ def without_own_frames(error: BaseException) -> BaseException:
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_frame.f_globals.get("__package__") == __package__:
         traceback = traceback.tb_next
-    return error.with_traceback(traceback)
+    error.__traceback__ = traceback
