@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Hashable, Mapping
-from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -17,6 +15,7 @@ from ._graph import Graph
 from ._graph_run import GraphRun
 from ._node import Payload, Plan
 from ._records import GraphMoved, NodeMoved, Observers
+from ._waiting import within
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -134,9 +133,7 @@ class IndependentPool(Generic[T, R]):
         self._open = False
         try:
             if error is None:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._shutdown_timeout):
-                        await self.join()
+                await within(self._shutdown_timeout, self.join())
         finally:
             for run in list(self._runs.values()):
                 run.cancel()
