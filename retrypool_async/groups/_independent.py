@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from retrypool_async import Pool, PoolClosed, RetryPoolError
+from retrypool_async import Pool, PoolClosed, PoolState, RetryPoolError
 
 from ._callbacks import check_callback
 from ._checks import flag, hashable, optional_seconds
@@ -86,7 +86,7 @@ class IndependentPool(Generic[T, R]):
     def _launch(self, id: Hashable, plans: list[Plan], keep_going: bool) -> GraphRun:
         if not self._open:
             raise PoolClosed("the IndependentPool takes graphs only inside of its `async with`")
-        if not self._pool.running:
+        if self._pool.state is not PoolState.RUNNING:
             raise PoolClosed("the pool is not started, closing or closed")
         if id in self._runs:
             raise DuplicateGroup(id)
