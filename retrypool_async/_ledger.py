@@ -58,6 +58,7 @@ class Ledger(Outcomes):
         record.stop = record.grace_at = record.watch_at = record.rebuild_at = None
         self._told_worker(record, before, "closed", now)
         self.roster.drop(record)
+        self._forget_departed(now)
         self.outbox.append((Effect.GONE, record, None))
         self._rejudge(now)
 

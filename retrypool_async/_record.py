@@ -88,8 +88,8 @@ class WorkerRecord:
         self.id = id
         self.name = name
         self.ref = WorkerRef(id, name)
-        #: This worker's place in every bitmask. Ids are not reused, so neither are bits.
-        self.bit = 1 << id
+        #: This worker's place in every bitmask; the roster gives it one.
+        self.bit = 0
         #: None until the factory has made it.
         self.worker = worker
         #: True for a worker from the factory.
