@@ -16,6 +16,7 @@ from ._agenda import Agenda, Due
 from ._bindings import Bindings
 from ._budget import Retries
 from ._errors import CostTooLarge, NoWorkers, RetryPoolError, Unroutable, WorkerRemoved
+from ._holds import Holds
 from ._moves import BreakerMoved, TaskMoved, WorkerMoved
 from ._ready import ReadyQueue, RouteKey, wishes
 from ._record import WorkerRecord
@@ -109,8 +110,8 @@ class Books:
         self._front_order = 0
         self._plan_at: float | None = None
         self._review_at = inf
-        #: Ids of the quotas that waiting tasks hold, as of the last plan.
-        self._held_quotas: set[int] = set()
+        #: What is kept for waiting tasks, as of the last plan.
+        self._holds = Holds()
         #: True when a task without wishes could run on somebody: the usual case, judged once.
         self._usual = False
 

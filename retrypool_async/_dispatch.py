@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import inf, nextafter
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from ._agenda import Due
 from ._books import BUSY, IDLE, PROMISED, QUEUED, RESERVED, Effect, is_usual, route_key
 from ._eligible import Eligibility
 from ._errors import CostTooLarge
+from ._holds import Holds
 from ._ready import ANY_WORKER, Route
 from ._record import WorkerRecord
 from ._router import Search
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Iterator
 
+    from ._lane import Lane
     from ._quota import Quota
 
 
@@ -88,7 +91,7 @@ class Dispatch(Eligibility):
     def _plan(self, now: float) -> None:
         """Start everything that may start now, in order, and note when more may."""
         self._plan_at = None
-        self._held_quotas = set()
+        self._holds = Holds()
         while self.roster.free and self.ready and not self._gated():
             if not self._start_one(now):
                 break
@@ -99,33 +102,50 @@ class Dispatch(Eligibility):
             self._plan(now)
 
     def _start_one(self, now: float) -> bool:
+        """Start the first task that may start now; False when there is none."""
+        found = self._first_match(now)
+        if found is None:
+            return False
+        lane, record = found
+        task = lane.pop()
+        self._reserve(record, task, lane.route, now)
+        self.outbox.append((Effect.ASSIGN, record, task))
+        return True
+
+    def _first_match(self, now: float) -> tuple[Lane, WorkerRecord] | None:
+        """The first task that may start now, as the head of its lane, and a worker for it.
+
+        Without one, note what the tasks in line hold, and until when.
+        """
         search = Search(self.strategy)
-        free = self.roster.free
+        free, roster = self.roster.free, self.roster
+
+        def usable(uses: frozenset[str]) -> int:
+            return free & search.open_to(uses)
+
         fruitless = 0
-        for lane in self.ready.lanes_in_order(lambda: free & ~search.closed, now):
-            route, task = lane.route, lane.peek()
-            mask, closed = route.mask & free & ~search.closed, search.closed
+        for lane in self.ready.lanes_in_order(usable, now):
+            route, task, uses = lane.route, lane.peek(), lane.kind.uses
+            mask = route.mask & usable(uses)
             record = search.find(self._idle(mask), mask, lane.cost, now)
             if record is not None:
-                lane.pop()
-                self._reserve(record, task, route, now)
-                self.outbox.append((Effect.ASSIGN, record, task))
-                return True
+                return lane, record
+            search.hold(lane.cost, partial(roster.all_in, route.mask), now)
             if task.blocked_at is None:
                 task.blocked_at = now
             route.blocked.add(lane.cost)
             self.ready.changed()
-            # A task that is blocked closes a worker to those behind it, so this ends. One that is
-            # too large for every free worker closes none.
-            fruitless += search.closed == closed
+            # A task that is blocked closes a worker to those behind it which take from the same,
+            # so this ends. One that is too large for every free worker closes none.
+            fruitless += mask == route.mask & usable(uses)
             if fruitless == LOOK_AHEAD:
                 break
-        self._held_quotas = search.held
+        self._holds = search.holds
         if search.wait is not None:
             # A wait too short for the clock to tell would fall due in this very tick, for ever.
             self._plan_at = max(now + search.wait, nextafter(now, inf))
             self.agenda.add(self._plan_at, Due.PLAN, None)
-        return False
+        return None
 
     def _next_for(self, record: WorkerRecord, now: float) -> tuple[Task | None, bool]:
         """Reserve the first task in line for a worker that has just come free.
@@ -155,15 +175,14 @@ class Dispatch(Eligibility):
                 if route.mask & bit:
                     break
                 if route.blocked and record.quotas:
-                    return None, True  # it may hold a quota that this worker shares
+                    return None, True  # it may hold what this worker shares
             else:
                 return None, False
-        lane = route.heads.first()
-        assert lane is not None  # listed routes have been found to hold a task
         if route.blocked:
             return None, True
-        if self._held_quotas and any(id(quota) in self._held_quotas for quota in record.quotas):
+        if self._holds and self._holds.concern(record.quotas):
             return None, True
+        lane = route.peek()
         if not record.has_room(lane.cost, now):
             return None, True
         task = lane.pop()

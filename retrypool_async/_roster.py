@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -72,8 +72,8 @@ class Roster:
         self._tagged: dict[str, int] = {}
         #: The smallest capacity of any worker per dimension, by (tags, pinned id).
         self._floors: dict[tuple[frozenset[str], int | None], dict[str, float]] = {}
-        #: Quotas that several workers have; forgotten whenever the membership or a quota changes.
-        self._shared: frozenset[Any] | None = None
+        #: Who has each quota, as bitmasks; forgotten whenever the membership or a quota changes.
+        self._owners: dict[Any, int] | None = None
         #: Counted when asked for; forgotten whenever a worker comes, goes or changes.
         self._headcount: Headcount | None = None
 
@@ -101,15 +101,25 @@ class Roster:
             for tag in record.listed:
                 self._tagged[tag] = self._tagged.get(tag, 0) | bit
         self._floors.clear()
-        self._shared = None
+        self._owners = None
         self._headcount = None
 
     def is_shared(self, quota: Any) -> bool:
         """True when several workers have this quota."""
-        if self._shared is None:
-            owned = [quota for record in self.workers.values() for quota in set(record.quotas)]
-            self._shared = frozenset(quota for quota, n in Counter(owned).items() if n > 1)
-        return quota in self._shared
+        owners = self._owners_of(quota)
+        return owners & (owners - 1) != 0
+
+    def all_in(self, mask: int, quota: Any) -> bool:
+        """True when all workers that have this quota are among those of a bitmask."""
+        return not self._owners_of(quota) & ~mask
+
+    def _owners_of(self, quota: Any) -> int:
+        if self._owners is None:
+            self._owners = {}
+            for record in self.workers.values():
+                for owned in record.quotas:
+                    self._owners[owned] = self._owners.get(owned, 0) | record.bit
+        return self._owners.get(quota, 0)
 
     def recount(self) -> None:
         """Forget the headcount: a worker has changed its state, or what is wanted of it."""

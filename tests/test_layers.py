@@ -26,6 +26,7 @@ LEVELS: tuple[frozenset[str], ...] = (
             "_agenda",
             "_bindings",
             "_heads",
+            "_holds",
             "_levels",
             "_record",
             "_sequences",
@@ -41,6 +42,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"_quota"}),
     frozenset({"_handle", "_map", "_dead", "_snapshot", "_threads", "_worker"}),
     # the parts of the ledger, and of the engine
+    frozenset({"_lane"}),
     frozenset({"_roster", "_ready", "_router", "_audit", "_explain", "_judge", "_steps"}),
     frozenset({"_waits"}),
     # the ledger, floor by floor, and what runs one worker
@@ -83,6 +85,7 @@ STDLIB_ONLY = {
         "_outcomes",
         "_ledger",
         "_roster",
+        "_lane",
         "_ready",
         "_router",
         "_audit",

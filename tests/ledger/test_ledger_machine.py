@@ -33,9 +33,11 @@ LIMITS: list[dict[str, Window | Bucket] | None] = [
     {"requests": Window(5, per=2)},
     {"requests": Bucket(3, per=2)},
     {"requests": Window(3, per=2), "tokens": Window(10, per=4)},
+    {"tokens": Window(10, per=4), "seats": Window(2, per=3)},
 ]
 COSTS = [cost_of(), cost_of(), cost_of(), cost_of(0.0), cost_of(2.0), cost_of(5.0)]
-COSTS += [cost_of(1.0, tokens=4.0), cost_of(1.0, tokens=9.0)]
+COSTS += [cost_of(1.0, tokens=4.0), cost_of(1.0, tokens=9.0), cost_of(0.0, tokens=4.0)]
+COSTS += [cost_of(1.0, seats=1.0), cost_of(1.0, tokens=4.0, seats=2.0)]
 
 
 class LedgerMachine(RuleBasedStateMachine):
