@@ -18,7 +18,6 @@ from ._states import WorkerState, WorkerWish
 from ._task import ONE_REQUEST, Task
 
 if TYPE_CHECKING:
-    from collections import deque
     from collections.abc import Iterator
 
     from ._lane import Lane
@@ -31,6 +30,8 @@ LOOK_AHEAD = 1000
 
 class Dispatch(Eligibility):
     """Plans, reserves and debits."""
+
+    __slots__ = ()
 
     # -- after a change of the workers -------------------------------------------------------------
 
@@ -243,11 +244,19 @@ class Dispatch(Eligibility):
         if task.tried_mask:
             self.break_deadlocks(now)  # by what it excludes
 
-    def _line(self, task: Task) -> deque[Task] | None:
-        """Where a task has only to queue up behind others; None if there is more to it."""
+    def _line(self, task: Task) -> Lane | None:
+        """Where a task has only to queue up behind others of its cost; None if there is more to it.
+
+        There is if it would be the first, or if nobody present could ever run it.
+        """
         if self.roster.free or self.observed or not task.options.plain or task.tried_mask:
             return None
-        return self.ready.line_for(task.cost)
+        ready, cost = self.ready, task.cost
+        lane = ready.usual if cost is ONE_REQUEST else ready.any_worker.lanes.get(cost)
+        if lane is None or not lane.fifo or lane.refused_since is not None:
+            return None
+        task.cost = lane.cost
+        return lane
 
     def _fall_due(self, task: Task, now: float) -> None:
         if self.retries is not None and (turn := self._turn(task, now)) > now:
@@ -255,13 +264,13 @@ class Dispatch(Eligibility):
             self.agenda.add(turn, Due.RETRY, task)
             return
         self.scheduled -= 1
-        line = self._line(task)
-        if line is not None:
+        lane = self._line(task)
+        if lane is not None:
             task.state = QUEUED
             task.queued_at = task.ready_at = now
             task.blocked_at = None
             self._next_order = task.order = self._next_order + 1
-            line.append(task)
+            lane.fifo.append(task)
             return
         self._requeue(task, "due", now)
         if task.state is QUEUED and self.roster.free:

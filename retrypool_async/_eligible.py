@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 class Eligibility(Books):
     """Knows the workers that a task may go to."""
 
+    __slots__ = ()
+
     # -- who may run what ------------------------------------------------------------------------
 
     def _route(self, key: RouteKey, now: float) -> Route:

@@ -41,7 +41,7 @@ class Holds:
         soonest = inf
         for quota in quotas:
             for dimension, amount in cost:
-                wait = quota.until(((dimension, amount),), now)
+                wait = quota.until_room(dimension, amount, now) if amount else 0.0
                 if wait > 0.0:
                     waiting.append(quota)
                     scarce.add(dimension)
@@ -68,7 +68,7 @@ class Holds:
             for dimension, amount in cost:
                 put_by = kept.get(dimension) if amount else None
                 if put_by is not None and (
-                    put_by == inf or quota.until(((dimension, amount + put_by),), now) > 0.0
+                    put_by == inf or quota.until_room(dimension, amount + put_by, now) > 0.0
                 ):
                     return True
         return False

@@ -21,6 +21,8 @@ from ._task import ONE_REQUEST, Task
 class Intake(Runs):
     """Accepts tasks, and knows what to say of those that cannot be finished."""
 
+    __slots__ = ()
+
     def submit(self, task: Task, key: RouteKey, now: float) -> None:
         """Accept a task, and reserve a worker for it if one may run it now.
 
@@ -28,13 +30,13 @@ class Intake(Runs):
             QueueFull, NoWorkers, Unroutable, WorkerRemoved, CostTooLarge: nothing is recorded.
         """
         limit = self.settings.max_queue
-        line = self._line(task)
-        if line is not None and (limit is None or self.waiting < limit):
+        lane = self._line(task)
+        if lane is not None and (limit is None or self.waiting < limit):
             self.submitted = task.id = self.submitted + 1
             self._next_order = task.order = self._next_order + 1
             self.live += 1
             task.state = QUEUED
-            line.append(task)
+            lane.fifo.append(task)
             return
         refusal: RetryPoolError | None = None
         ready = self.ready

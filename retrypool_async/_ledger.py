@@ -19,6 +19,7 @@ from ._audit import audit
 from ._books import (
     QUEUED,
     RESERVED,
+    RETRY,
     RUNNING,
     SCHEDULED,
     Effect,
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 class Ledger(Outcomes):
     """The books of one pool, and the lives of its tasks. See the module's docstring."""
+
+    __slots__ = ()
 
     def gone(self, record: WorkerRecord, now: float) -> None:
         """A worker has closed its resource, or died with it; it leaves the pool."""
@@ -137,10 +140,10 @@ class Ledger(Outcomes):
     def tick(self, now: float) -> None:
         """Carry out what has fallen due."""
         for what, whom, _ in self.agenda.due(now):
-            if what is Due.PLAN:
-                self._plan(now)
-            elif what is Due.RETRY:
+            if what is RETRY:
                 self._fall_due(whom, now)
+            elif what is Due.PLAN:
+                self._plan(now)
             elif what is Due.SPILL:
                 self._spill(whom, now)
             elif what is Due.LIMIT:

@@ -24,7 +24,6 @@ from ._states import TaskState
 from ._task import ONE_REQUEST, dimensions_of
 
 if TYPE_CHECKING:
-    from collections import deque
     from collections.abc import Callable, Hashable, Iterator, Mapping
 
     from ._task import Cost, Task, TaskOptions
@@ -197,23 +196,16 @@ class ReadyQueue:
             lane.dead -= 1
         return lane
 
-    def line_for(self, cost: Cost) -> deque[Task] | None:
-        """Where a task without wishes has only to queue up behind others of its cost.
-
-        None when it would be the first, or when nobody present could ever run it.
-        """
-        lane = self.usual if cost is ONE_REQUEST else self.any_worker.lanes.get(cost)
-        if lane is None or lane.refused_since is not None:
-            return None
-        return lane.fifo or None
-
     def changed(self) -> None:
         """Something else may have come to wait, or be blocked."""
         self._lone = None
 
     def push(self, task: Task, route: Route) -> None:
         """Add a task whose state is QUEUED."""
-        lane = route.lanes.get(task.cost) or route.lane(task.cost)
+        lane = route.lanes.get(task.cost)
+        if lane is None:
+            lane = route.lane(task.cost)
+        task.cost = lane.cost  # one object for all of them: equal costs are told by identity first
         key = lane.push(task)
         if key is None:
             return

@@ -182,6 +182,16 @@ class WorkerRecord:
                 return False
         return True
 
+    def try_take(self, cost: Cost, now: float) -> bool:
+        """Debit all of its quotas if they have room for `cost`; else none, and return False."""
+        quotas = self.quotas
+        for quota in quotas:
+            if quota.until(cost, now) > 0.0:
+                return False
+        for quota in quotas:
+            quota.take(cost, now)
+        return True
+
     def affords(self, cost: Cost) -> bool:
         """True when its quotas could ever grant `cost`."""
         return all(
