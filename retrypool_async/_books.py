@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ._settings import NoWorkersPolicy, Settings
     from ._states import BreakerState
     from ._task import Cost
+    from ._waiters import Waiters
 
 # Looked up once: these are read several times per task.
 CREATED, PENDING, QUEUED = TaskState.CREATED, TaskState.PENDING, TaskState.QUEUED
@@ -71,6 +72,7 @@ class Books:
         "_plan_at",
         "_review_at",
         "_usual",
+        "_waiters",
         "agenda",
         "bindings",
         "cancelled",
@@ -153,6 +155,8 @@ class Books:
         self._review_at = inf
         #: What is kept for waiting tasks, as of the last plan.
         self._holds = Holds()
+        #: The idle workers without quota for the only lane that waits, if somebody had to know.
+        self._waiters: Waiters | None = None
         #: True when a task without wishes could run on somebody: the usual case, judged once.
         self._usual = False
 

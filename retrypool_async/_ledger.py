@@ -143,7 +143,7 @@ class Ledger(Outcomes):
             if what is RETRY:
                 self._fall_due(whom, now)
             elif what is Due.PLAN:
-                self._plan(now)
+                self._wake(now)
             elif what is Due.SPILL:
                 self._spill(whom, now)
             elif what is Due.LIMIT:

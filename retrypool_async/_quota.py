@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._guard import GuardedLimiter
 from ._levels import Levels
-from ._meters import Limit, Meter, meter_of, used_before
+from ._meters import BucketMeter, Limit, Meter, WindowMeter, meter_of, used_before
 from ._reported import Reported
 from ._task import Cost
 from ._time import wall_time
@@ -138,6 +138,18 @@ class Quota:
         if self._before is None:
             raise RuntimeError("restore() a quota before a pool has it")
         self._before.append(Levels.parse(levels))
+
+    @property
+    def steady(self) -> bool:
+        """True when it has room at the time that `until` has said, unless it is changed by us.
+
+        Wall clocks may be set, and limiters of users' own do as they like.
+        """
+        return all(
+            isinstance(meter, WindowMeter | BucketMeter)
+            for meters in self._limits.values()
+            for meter in meters
+        )
 
     @property
     def dimensions(self) -> frozenset[str]:

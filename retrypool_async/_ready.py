@@ -196,6 +196,15 @@ class ReadyQueue:
             lane.dead -= 1
         return lane
 
+    def only_lane(self) -> Lane | None:
+        """The one lane in which anything waits, whatever its tasks wish for and wait for."""
+        if self.aging or len(self.heads.heap) != 1:
+            return None
+        kinds = self.heads.heap[0][2].heads.heap
+        if len(kinds) != 1 or len(kinds[0][2].heads.heap) != 1:
+            return None
+        return kinds[0][2].heads.heap[0][2]
+
     def changed(self) -> None:
         """Something else may have come to wait, or be blocked."""
         self._lone = None

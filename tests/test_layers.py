@@ -31,6 +31,7 @@ LEVELS: tuple[frozenset[str], ...] = (
             "_record",
             "_sequences",
             "_shares",
+            "_waiters",
         }
     ),
     frozenset({"_past"}),
@@ -48,6 +49,8 @@ LEVELS: tuple[frozenset[str], ...] = (
     # the ledger, floor by floor, and what runs one worker
     frozenset({"_books", "_elastic", "_runner", "_options"}),
     frozenset({"_eligible"}),
+    frozenset({"_promises"}),
+    frozenset({"_idleness"}),
     frozenset({"_dispatch"}),
     frozenset({"_staff"}),
     frozenset({"_hiring"}),
@@ -76,6 +79,8 @@ STDLIB_ONLY = {
         "_breaker",
         "_budget",
         "_eligible",
+        "_promises",
+        "_idleness",
         "_dispatch",
         "_staff",
         "_hiring",

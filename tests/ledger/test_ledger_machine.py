@@ -45,6 +45,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     play: Play
     limits: ClassVar[list[Any]] = LIMITS
+    alike: ClassVar[bool] = False
     breaker: Breaker | None = None
     retry_budget: RetryBudget | None = None
 
@@ -86,6 +87,8 @@ class LedgerMachine(RuleBasedStateMachine):
         order_key=st.sampled_from([None, None, None, "a", "b"]),
     )
     def submit(self, amount: int, cost: Cost, **options: Any) -> None:
+        if self.alike:
+            amount, cost, options = 4 * amount, cost_of(), {}
         for _ in range(amount):
             self.play.submit(cost, **options)
 
@@ -312,6 +315,13 @@ class BreakerMachine(LedgerMachine):
     breaker = Breaker(1, cooldown=2, max_cooldown=4, max_ejected=0.4)
 
 
+class QueueMachine(LedgerMachine):
+    """The same with tasks that are all alike: then few workers are asked for quota."""
+
+    limits: ClassVar[list[Any]] = LIMITS[1:5]
+    alike: ClassVar[bool] = True
+
+
 LIVES = settings(
     max_examples=800,
     stateful_step_count=50,
@@ -333,5 +343,13 @@ class TestLedger(LedgerMachine.TestCase):
 @pytest.mark.timeout(180)
 class TestBreakers(BreakerMachine.TestCase):
     """The same with breakers."""
+
+    settings = settings(LIVES, max_examples=300)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+class TestQueues(QueueMachine.TestCase):
+    """The same with one long queue."""
 
     settings = settings(LIVES, max_examples=300)

@@ -21,7 +21,8 @@ from retrypool_async._roster import Roster
 from retrypool_async._router import Search
 from retrypool_async._staff import Staff
 from retrypool_async._states import TaskState, WorkerState, WorkerWish
-from tests.ledger.test_ledger_machine import BreakerMachine, LedgerMachine
+from retrypool_async._waiters import Waiters
+from tests.ledger.test_ledger_machine import BreakerMachine, LedgerMachine, QueueMachine
 
 if TYPE_CHECKING:
     from retrypool_async._heads import Key
@@ -151,6 +152,18 @@ def leave_nobody_alone(plant: Plant) -> None:
     plant.setattr(Roster, "all_in", lambda self, mask, quota: True)
 
 
+def come_too_late(plant: Plant) -> None:
+    """Who waits with others for quota is looked at later than it has some."""
+    next_at = Waiters.next_at.fget
+    assert next_at is not None
+
+    def planted(self: Waiters) -> float | None:
+        when = next_at(self)
+        return None if when is None else when + 0.5
+
+    plant.setattr(Waiters, "next_at", property(planted))
+
+
 def let_them_overtake(plant: Plant) -> None:
     """A task that waits for its retry loses its turn to the next of its key."""
     moved = Books._moved
@@ -214,13 +227,21 @@ BREAKER_FAULTS: list[tuple[Callable[[Plant], None], str]] = [
 ]
 
 
+#: Those of one long queue.
+QUEUE_FAULTS: list[tuple[Callable[[Plant], None], str]] = [(come_too_late, "could run")]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("machine", "fault", "notice"),
     [
         pytest.param(machine, fault, notice, id=fault.__name__)
-        for machine, faults in ((LedgerMachine, FAULTS), (BreakerMachine, BREAKER_FAULTS))
+        for machine, faults in (
+            (LedgerMachine, FAULTS),
+            (BreakerMachine, BREAKER_FAULTS),
+            (QueueMachine, QUEUE_FAULTS),
+        )
         for fault, notice in faults
     ],
 )
