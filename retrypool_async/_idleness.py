@@ -61,11 +61,15 @@ class Idleness(Promises):
             or not self.roster.steady
         ):
             return None
-        if self._waiters is None:
+        waiters = self._waiters
+        if waiters is None or waiters.lane is not lane:
             mask = lane.route.mask
             idle = (record for record in self.roster.idle.values() if record.bit & mask)
-            self._waiters = Waiters(lane, idle, now)
-        return self._waiters
+            waiters = Waiters(lane, idle, now)
+            if waiters.next_at is not None and waiters.next_at <= now + SLACK:
+                return None  # it was looked at while others were in line, who held something
+            self._waiters = waiters
+        return waiters
 
     def _wait_along(self, record: WorkerRecord, now: float) -> bool:
         """Let a worker that has just become idle wait like the others that are known to.
@@ -77,7 +81,7 @@ class Idleness(Promises):
             return False
         if record.bit & waiters.lane.route.mask:
             waiters.add(record, now)
-            next_at = waiters.next_at
-            if next_at is not None and self._plan_at is not None and next_at < self._plan_at:
-                self._plan_again_at(next_at, now)
+        next_at = waiters.next_at
+        if next_at is not None and self._plan_at is not None and next_at < self._plan_at:
+            self._plan_again_at(next_at, now)
         return True

@@ -342,7 +342,7 @@ class Play:
         self.set_concurrency(None)
         for post in list(self.posts):
             self.resume(post)
-        for _ in range(1000):
+        for _ in range(5000):
             for post in list(self.posts):
                 if post in self.asked():
                     self.obey(post)

@@ -88,7 +88,7 @@ class LedgerMachine(RuleBasedStateMachine):
     )
     def submit(self, amount: int, cost: Cost, **options: Any) -> None:
         if self.alike:
-            amount, cost, options = 4 * amount, cost_of(), {}
+            amount, cost, options = 3 * amount, cost_of(), {}
         for _ in range(amount):
             self.play.submit(cost, **options)
 
@@ -352,4 +352,4 @@ class TestBreakers(BreakerMachine.TestCase):
 class TestQueues(QueueMachine.TestCase):
     """The same with one long queue."""
 
-    settings = settings(LIVES, max_examples=300)
+    settings = settings(LIVES, max_examples=200)
