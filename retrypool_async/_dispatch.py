@@ -82,11 +82,6 @@ class Dispatch(Idleness):
             if not self._start_one(now):
                 break
 
-    def _plan_for(self, task: Task, route: Route, now: float) -> None:
-        """Plan, unless it is known that a task which has just come to a route cannot start."""
-        if self.roster.free & route.mask and not self._is_blocked(route, task):
-            self._plan(now)
-
     def _start_one(self, now: float) -> bool:
         """Start the first task that may start now; False when there is none."""
         found = self._first_match(now)
@@ -270,11 +265,12 @@ class Dispatch(Idleness):
         task.cost = lane.cost
         return lane
 
-    def _fall_due(self, task: Task, now: float) -> None:
+    def _fall_due(self, task: Task, now: float) -> bool:
+        """A task has waited for its retry. True when it may be able to start at once."""
         if self.retries is not None and (turn := self._turn(task, now)) > now:
             task.due = turn
             self.agenda.add(turn, Due.RETRY, task)
-            return
+            return False
         self.scheduled -= 1
         lane = self._line(task)
         if lane is not None:
@@ -283,10 +279,12 @@ class Dispatch(Idleness):
             task.blocked_at = None
             self._next_order = task.order = self._next_order + 1
             lane.fifo.append(task)
-            return
+            return False
         self._requeue(task, "due", now)
-        if task.state is QUEUED and self.roster.free:
-            self._plan_for(task, self.ready.routes[route_key(task)], now)
+        if task.state is not QUEUED or not self.roster.free:
+            return False
+        route = self.ready.routes[route_key(task)]
+        return self.roster.free & route.mask != 0 and not self._is_blocked(route, task)
 
     def _give_back(self, record: WorkerRecord, now: float, reason: str) -> None:
         """Take back a task that was promised to a worker and has not started."""

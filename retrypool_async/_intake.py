@@ -105,18 +105,16 @@ class Intake(Runs):
             task = self.turns.popleft()
             if task.state is QUEUED:  # else it has been withdrawn as well
                 self._come_up(task, now)
+        self._plan(now)  # once all are there: they go by their urgency, not by how they came up
 
     def _come_up(self, task: Task, now: float) -> None:
         """The one before it in its sequence has ended: a task is ready, in its old place."""
         self.sequences.put_in_play(task)
         key = route_key(task)
-        route = self._route(key, now)
-        self.ready.push(task, route)
+        self.ready.push(task, self._route(key, now))
         refusal = self._refusal(key, task.cost)
         if refusal is not None:
             self._be_patient(task, refusal, now)
-        else:
-            self._plan_for(task, route, now)
 
     def _unsubmit(self, task: Task) -> None:
         task.state = CREATED

@@ -139,9 +139,10 @@ class Ledger(Outcomes):
 
     def tick(self, now: float) -> None:
         """Carry out what has fallen due."""
+        may_start = False
         for what, whom, _ in self.agenda.due(now):
             if what is RETRY:
-                self._fall_due(whom, now)
+                may_start = self._fall_due(whom, now) or may_start
             elif what is Due.PLAN:
                 self._wake(now)
             elif what is Due.SPILL:
@@ -162,6 +163,8 @@ class Ledger(Outcomes):
                 self._review_at = inf  # `review` follows every step
             else:
                 self.resume(whom, now)
+        if may_start:
+            self._plan(now)  # once all are there: they go by their urgency, not by their times
 
     def _lose_patience(self, task: Task, now: float) -> None:
         """A task has waited for its first start, or without workers, as long as it may."""

@@ -53,6 +53,8 @@ class Outcomes(Intake):
             successor = self.sequences.leave(task)
             if successor is not None:
                 self._come_up(successor, now)
+                if self.roster.free:
+                    self._plan(now)
         if go_on:
             following = self._follow_on(record, now)
             if following is not None:

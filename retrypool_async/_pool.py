@@ -329,11 +329,6 @@ class Pool(PoolStaff[T, R]):
             return PoolState.RUNNING
         return PoolState.CLOSED if self._supervisor.over() else PoolState.CLOSING
 
-    @property
-    def running(self) -> bool:
-        """True while the pool takes tasks: `state` is RUNNING."""
-        return self._engine.open
-
     def events(self) -> Subscription:
         """Listen to every move of a task or a worker, from this call to the close.
 

@@ -189,6 +189,32 @@ def test_a_retry_is_not_ready_before_it_is_due(bench: Bench) -> None:
     assert task.state is RESERVED
 
 
+def test_of_retries_that_fall_due_together_the_most_urgent_starts(bench: Bench) -> None:
+    """Whichever was scheduled first."""
+    worker = bench.worker()
+    tasks: list[Task] = []
+    for priority in (0.0, 1.0):
+        tasks.append(bench.submit(priority=priority))
+        bench.begin(worker)
+        bench.fail(worker, Again(delay=1.5))
+    bench.tick(1.5)
+    assert [task.state for task in tasks] == [QUEUED, RESERVED]
+
+
+def test_of_tasks_whose_turns_come_together_the_most_urgent_starts(bench: Bench) -> None:
+    """Whichever order key came up first."""
+    busy = bench.worker()
+    bench.busy(busy)
+    idle = bench.worker()
+    for key in "ab":
+        bench.submit(order_key=key, worker=busy.id, timeout=1.0)
+    tasks = [bench.submit(order_key=key, priority=p) for key, p in (("a", 0.0), ("b", 1.0))]
+    bench.tick(1.0)
+    bench.ledger.take_turns(1.0)
+    assert [task.state for task in tasks] == [QUEUED, RESERVED]
+    assert tasks[1].holder is idle
+
+
 def test_a_bounced_task_sees_every_worker_before_any_twice(bench: Bench) -> None:
     """Then a new round begins."""
     workers = [bench.worker() for _ in range(3)]
