@@ -63,12 +63,6 @@ def test_half_of_the_schedules_are_within_a_tenth_of_the_optimum(results: list[R
 
 
 @pytest.mark.timeout(90)
-def test_nothing_takes_twice_the_optimum_when_the_rare_is_saved(results: list[Result]) -> None:
-    """Workers that more jobs can use are used last, jobs that fewer workers can do go first."""
-    assert [found for found in results if max(found.saving_ratios) > 2] == []
-
-
-@pytest.mark.timeout(90)
 def test_work_of_a_period_and_more_takes_at_most_twice_the_optimum(results: list[Result]) -> None:
     """In whatever order the jobs come."""
     sustained = [found for found in results if found.optimum >= found.period]
