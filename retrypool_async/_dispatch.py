@@ -203,7 +203,7 @@ class Dispatch(Eligibility):
     ) -> None:
         key = route_key(task)
         if key.tried and not self._has_untried(key, task.cost):
-            task.tried_mask = 0
+            task.tried_mask = key.spent
             key = route_key(task)
         self._moved(task, QUEUED, reason, now, run)
         task.queued_at = now
@@ -299,7 +299,7 @@ class Dispatch(Eligibility):
     def _earliest(self, task: Task, now: float) -> float:
         """A lower bound of when the task could start, as far as cooldowns are known."""
         key = route_key(task)
-        mask = self.roster.eligible(key.require, key.worker)
+        mask = self.roster.eligible(key.require, key.worker) & ~key.spent
         if key.tried and self._has_untried(key, task.cost):
             mask &= ~key.tried
         earliest = inf
@@ -313,7 +313,7 @@ class Dispatch(Eligibility):
     def alternatives(self, task: Task, record: WorkerRecord, by: float) -> bool:
         """True when a worker other than `record` may be expected to take the task `by` then."""
         key = route_key(task)
-        mask = self.roster.eligible(key.require, key.worker) & ~record.bit
+        mask = self.roster.eligible(key.require, key.worker) & ~key.spent & ~record.bit
         if any(
             other.routable and other.cooling_until <= by and other.affords(task.cost)
             for other in self.roster.of(mask)
@@ -331,7 +331,8 @@ class Dispatch(Eligibility):
             return "paused", None
         if self.sequences.ahead_of(task) is not None:
             return "order", None
-        for record in self.roster.of(self.roster.eligible(key.require, key.worker)):
+        mask = self.roster.eligible(key.require, key.worker) & ~key.spent
+        for record in self.roster.of(mask):
             why, wait = self.obstacle(record, task, now)
             if wait is None:
                 unknown = why

@@ -62,10 +62,10 @@ class Eligibility(Books):
     def _begin_new_rounds(self, now: float, stalled: Collection[Task] = ()) -> None:
         """Forget the tried workers of tasks that nobody else can be expected to take."""
         for key, route in list(self.ready.routes.items()):
-            for cost, lane in list(route.lanes.items()) if key.tried else ():
+            for cost, lane in list(route.lanes.items()) if key.tried != key.spent else ():
                 if not self._has_untried(key, cost, stalled):
                     for task in lane.take_all():
-                        task.tried_mask = 0
+                        task.tried_mask = key.spent
                         self.ready.push(task, self._route(route_key(task), now))
 
     # -- affinity --------------------------------------------------------------------------------

@@ -54,6 +54,7 @@ class WorkerRecord:
         "losses",
         "made",
         "max_age",
+        "max_attempts_per_task",
         "max_tasks",
         "name",
         "needs_rebuild",
@@ -102,6 +103,7 @@ class WorkerRecord:
         self.tier = 0
         self.max_tasks: int | None = None
         self.max_age: float | None = None
+        self.max_attempts_per_task: int | None = None
         #: All quotas to debit for a run here: the worker's own, then the pool's.
         self.quotas = quotas
 
@@ -158,6 +160,7 @@ class WorkerRecord:
         self.quotas = traits.quotas + common
         self.tags, self.weight, self.tier = traits.tags, traits.weight, traits.tier
         self.max_tasks, self.max_age = traits.max_tasks, traits.max_age
+        self.max_attempts_per_task = traits.max_attempts_per_task
 
     def take_up_quotas(self, now: float) -> None:
         """Begin to use its quotas; cool with those that share one, if a service has refused it."""

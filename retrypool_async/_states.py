@@ -151,6 +151,7 @@ class EndReason(Enum):
     SNOOZES = "too many snoozes"
     RETRY_BUDGET = "retry budget exceeded"
     NO_WORKERS = "no worker can take it"
+    NO_WORKER_LEFT = "no worker is left that may try it again"
     COST = "cost exceeds every quota"
     CANCELLED = "cancelled by the caller"
     SHUTDOWN = "pool closed"

@@ -38,6 +38,8 @@ class Worker(ABC, Generic[T, R]):
         weight, tier: For strategies that look at them.
         max_tasks: Rebuild the resource after so many runs, between tasks.
         max_age: Rebuild it after the run that crosses so many seconds since it was opened.
+        max_attempts_per_task: Attempts that one task may spend on this worker. After these it
+            goes to others, and once none is left that may take it, it ends.
     """
 
     name: str | None = None
@@ -47,6 +49,7 @@ class Worker(ABC, Generic[T, R]):
     tier: int = 0
     max_tasks: int | None = None
     max_age: float | timedelta | None = None
+    max_attempts_per_task: int | None = None
 
     @abstractmethod
     async def run(self, data: T, /) -> R:
@@ -181,7 +184,18 @@ class ThreadWorker(Worker[T, R]):
                 # The thread goes on, and it has the resource: stay until it has ended.
 
 
-ATTRIBUTES = frozenset({"name", "quota", "tags", "weight", "tier", "max_tasks", "max_age"})
+ATTRIBUTES = frozenset(
+    {
+        "name",
+        "quota",
+        "tags",
+        "weight",
+        "tier",
+        "max_tasks",
+        "max_age",
+        "max_attempts_per_task",
+    }
+)
 
 
 def set_attributes(worker: Worker[Any, Any], attributes: dict[str, Any]) -> None:
@@ -219,6 +233,9 @@ class Traits:
         self.tier = count("worker tier", checked.tier, at_least=0)
         self.max_tasks = optional_count("worker max_tasks", checked.max_tasks, at_least=1)
         self.max_age = optional_seconds("worker max_age", checked.max_age)
+        self.max_attempts_per_task = optional_count(
+            "worker max_attempts_per_task", checked.max_attempts_per_task, at_least=1
+        )
 
 
 def tag_set(name: str, value: object) -> frozenset[str]:

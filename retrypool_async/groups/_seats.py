@@ -66,6 +66,7 @@ class Member(Seat[T, R]):
         self.name = worker.name
         self.max_tasks = worker.max_tasks
         self.max_age = worker.max_age
+        self.max_attempts_per_task = worker.max_attempts_per_task
         self._lost = lost
         #: True once it has opened for the first time.
         self.opened = False

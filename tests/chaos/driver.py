@@ -133,6 +133,7 @@ class Life:
             worker.budgets.append(self.pool_wide)
         worker.tags = rng.choice([(), ("a",), ("a", "b")])
         worker.max_tasks = rng.choice([None, None, None, 3])
+        worker.max_attempts_per_task = rng.choice([None, None, None, 1, 2])
         return worker
 
     def make_job(self) -> Job:

@@ -123,7 +123,9 @@ class LedgerMachine(RuleBasedStateMachine):
         return [
             post
             for post in self.play.running()
-            if post.record.stop is None and post.running.deadline is None
+            if post.record.stop is None
+            and post.running.deadline is None
+            and post.record.max_attempts_per_task is None
         ]
 
     @precondition(lambda self: self.play.running())
@@ -184,7 +186,12 @@ class LedgerMachine(RuleBasedStateMachine):
         if present and data.draw(st.booleans()):
             usages += (self.pick(data, present),)
         tags = data.draw(st.sampled_from(["", "a", "ab"]))
-        self.play.add(usages, tags, data.draw(st.sampled_from([None, None, None, 2])))
+        max_tasks = data.draw(st.sampled_from([None, None, None, 2]))
+        self.play.add(usages, tags, max_tasks, self.attempts_allowed(data))
+
+    def attempts_allowed(self, data: st.DataObject) -> int | None:
+        """How many a worker allows a task."""
+        return None
 
     @precondition(lambda self: self.play.asked())
     @rule(data=st.data(), amount=st.integers(1, 3), fails=st.sampled_from([*[False] * 5, True]))
@@ -310,6 +317,33 @@ class BreakerMachine(LedgerMachine):
     breaker = Breaker(1, cooldown=2, max_cooldown=4, max_ejected=0.4)
 
 
+class AttemptLimitMachine(LedgerMachine):
+    """The same with workers most of which allow a task very few attempts, also without quotas."""
+
+    limits: ClassVar[list[Any]] = [None]
+
+    def attempts_allowed(self, data: st.DataObject) -> int | None:
+        return data.draw(st.sampled_from([1, 1, 2, None]))
+
+    @rule(
+        data=st.data(),
+        amount=st.integers(1, 6),
+        delay=st.sampled_from([0.0, 1.0]),
+        elsewhere=st.booleans(),
+    )
+    def attempts_are_spent(
+        self, data: st.DataObject, amount: int, delay: float, elsewhere: bool
+    ) -> None:
+        play = self.play
+        for _ in range(amount):
+            if play.deliveries:
+                play.begin(*play.deliveries.pop(0))
+            if play.running():
+                error, plan = ValueError(), Again(delay=delay, elsewhere=elsewhere)
+                ruling = Ruling(outcome=AttemptOutcome.ERROR, error=error, task=plan)
+                play.fail(self.pick(data, play.running()), ruling)
+
+
 LIVES = settings(
     max_examples=800,
     stateful_step_count=50,
@@ -331,5 +365,13 @@ class TestLedger(LedgerMachine.TestCase):
 @pytest.mark.timeout(180)
 class TestBreakers(BreakerMachine.TestCase):
     """The same with breakers."""
+
+    settings = settings(LIVES, max_examples=300)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+class TestAttemptLimits(AttemptLimitMachine.TestCase):
+    """The same with few attempts per worker."""
 
     settings = settings(LIVES, max_examples=300)

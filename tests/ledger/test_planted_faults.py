@@ -18,7 +18,7 @@ from retrypool_async._ready import Lane
 from retrypool_async._router import Search
 from retrypool_async._staff import Staff
 from retrypool_async._states import TaskState, WorkerState, WorkerWish
-from tests.ledger.test_ledger_machine import BreakerMachine, LedgerMachine
+from tests.ledger.test_ledger_machine import AttemptLimitMachine, BreakerMachine, LedgerMachine
 
 if TYPE_CHECKING:
     from retrypool_async._heads import Key
@@ -157,6 +157,17 @@ def lose_a_retry(plant: Plant) -> None:
     plant.setattr(Outcomes, "_end_retry", lambda self, task: None)
 
 
+def forget_what_was_spent(plant: Plant) -> None:
+    """With a new round, a worker that allows no more attempts may be tried as well."""
+    requeue = Dispatch._requeue
+
+    def planted(self: Dispatch, task: Task, *rest: Any, **options: Any) -> None:
+        task.tried_mask = 0
+        requeue(self, task, *rest, **options)
+
+    plant.setattr(Dispatch, "_requeue", planted)
+
+
 #: Each fault with what the machine says of it.
 FAULTS: list[tuple[Callable[[Plant], None], str]] = [
     (skip_reserved, "was before|idle and wanted|not where it should be"),
@@ -167,7 +178,7 @@ FAULTS: list[tuple[Callable[[Plant], None], str]] = [
     (expire_early, "promised beyond a quota"),
     (leave_the_dead_in_line, "but ended|refused to begin"),
     (hold_nothing, "took what was held for another"),
-    (let_them_overtake, "overtook one of its order key"),
+    (let_them_overtake, "overtook one of its order key|out of order"),
     (forget_who_tried, "back to a worker it has tried"),
 ]
 
@@ -178,6 +189,11 @@ BREAKER_FAULTS: list[tuple[Callable[[Plant], None], str]] = [
     (lose_a_retry, "retries under way"),
 ]
 
+#: That of limits on attempts.
+LIMIT_FAULTS: list[tuple[Callable[[Plant], None], str]] = [
+    (forget_what_was_spent, "does not want|back to a worker it has tried|may go back"),
+]
+
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
@@ -185,7 +201,11 @@ BREAKER_FAULTS: list[tuple[Callable[[Plant], None], str]] = [
     ("machine", "fault", "notice"),
     [
         pytest.param(machine, fault, notice, id=fault.__name__)
-        for machine, faults in ((LedgerMachine, FAULTS), (BreakerMachine, BREAKER_FAULTS))
+        for machine, faults in (
+            (LedgerMachine, FAULTS),
+            (BreakerMachine, BREAKER_FAULTS),
+            (AttemptLimitMachine, LIMIT_FAULTS),
+        )
         for fault, notice in faults
     ],
 )

@@ -147,6 +147,10 @@ def test_a_pool_refuses_what_is_not_a_count(option: str, value: Any) -> None:
         ({"workers": [Probe(tier=True)]}, "tier"),
         ({"workers": [Probe(max_tasks=1.5)]}, "max_tasks"),
         ({"workers": [Probe(max_age=-1)]}, "max_age"),
+        *[
+            ({"workers": [Probe(max_attempts_per_task=value)]}, "max_attempts_per_task")
+            for value in (0, -1, 1.5, "5", True)
+        ],
     ],
 )
 def test_a_pool_refuses_bad_options(options: dict[str, Any], field: str) -> None:
