@@ -164,6 +164,21 @@ def test_one_object_twice_is_refused() -> None:
     refused(lambda: Pool([worker, worker]), "twice")
 
 
+async def test_misspelt_incomplete_and_shared_things_are_refused() -> None:
+    """None is left out in silence. Origin: taskforcesh/bullmq#667."""
+    refused(lambda: Pool(max_retrys=3), "max_retrys")  # type: ignore[call-arg]
+    refused(lambda: Worker(), "run")  # type: ignore[abstract]
+    shared = Probe()
+    refused(lambda: Pool([shared, shared]), "twice")
+    refused(lambda: Pool([Probe("a"), Probe("a")]), "'a'")
+    async with Pool([shared, Probe("a")], debug=True) as pool:
+        refused(lambda: pool.submit(1, timout=1), "timout")  # type: ignore[call-arg]
+        for worker in (shared, Probe("a")):
+            with pytest.raises(ValueError, match=r"twice|'a'"):
+                await pool.add(worker)
+        assert len(pool.workers()) == 2
+
+
 def test_a_plain_run_is_refused_and_the_remedy_named() -> None:
     """Also for the ready-made workers."""
 
@@ -412,7 +427,7 @@ async def test_a_queue_of_zero_takes_only_what_can_start_at_once() -> None:
 
 
 async def test_limits_of_zero_allow_nothing() -> None:
-    """No refusal, no snooze, no wait, no time at all."""
+    """No refusal, no snooze, no wait, no time. Origin: kurigram-org/kurigram PR#192."""
     throttled = Probe(does=fails(Throttled(5)))
     async with Pool([throttled], max_throttles=0, debug=True) as pool:
         with pytest.raises(ThrottleLimit):
