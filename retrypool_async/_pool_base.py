@@ -18,6 +18,7 @@ from ._hooks import Hooks
 from ._options import (
     classifier,
     collection,
+    cost_function,
     cost_of,
     instance_of,
     metadata_copy,
@@ -129,13 +130,11 @@ class PoolBase(Generic[T, R]):
             rng=random_source(rng),
             debug=flag("debug", debug),
         )
-        if cost is not None and not callable(cost):
-            raise TypeError(f"cost must be a function of the data, got {type(cost).__name__}")
         if hooks is not None and not isinstance(hooks, Hooks):
             raise TypeError(f"hooks must be a Hooks, got {type(hooks).__name__}")
         self._factory = factory
         self._sizes = pool_sizes(factory, min_workers, max_workers, idle_timeout)
-        self._cost = cost
+        self._cost = cost_function(cost)
         self._hooks = hooks or Hooks()
         self._metadata = metadata_copy("metadata", metadata) or {}
         self._quotas = quotas_of(quota)
