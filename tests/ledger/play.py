@@ -699,8 +699,13 @@ class Play:
     def check_patience(self) -> None:
         if not self.up_to_date():
             return
+        refuses = self.ledger.settings.no_workers in ("raise", "dead") and not self.closing
         for task, life in self.lives.items():
             options = task.options
+            if life.stage == "ready" and refuses and not self._is_parked(life):
+                may_run = [post for post in self.posts if life.may_run_on(post)]
+                able = [post for post in may_run if not post.leaving and post.affords(task.cost)]
+                assert able, "waits for nobody"
             if life.stage in ("ready", "later") and options.timeout is not None:
                 assert self.now < task.submitted_at + options.timeout, "past its timeout"
             if life.stage == "ready" and task.run_count == 0 and options.queue_timeout is not None:
