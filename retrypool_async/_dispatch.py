@@ -12,7 +12,7 @@ from ._errors import CostTooLarge
 from ._ready import ANY_WORKER, Route
 from ._record import WorkerRecord
 from ._router import Search
-from ._states import WorkerState, WorkerWish
+from ._states import Order, WorkerState, WorkerWish
 from ._task import ONE_REQUEST, Task
 
 if TYPE_CHECKING:
@@ -107,6 +107,9 @@ class Dispatch(Eligibility):
             mask, closed = route.mask & free & ~search.closed, search.closed
             record = search.find(self._idle(mask), mask, lane.cost, now)
             if record is not None:
+                if record.checks and self._has_rested(record, now):
+                    self._send_to_check(record, now)
+                    return True  # the task may go to another meanwhile
                 lane.pop()
                 self._reserve(record, task, route, now)
                 self.outbox.append((Effect.ASSIGN, record, task))
@@ -126,6 +129,16 @@ class Dispatch(Eligibility):
             self._plan_at = max(now + search.wait, nextafter(now, inf))
             self.agenda.add(self._plan_at, Due.PLAN, None)
         return False
+
+    def _has_rested(self, record: WorkerRecord, now: float) -> bool:
+        """True when a free worker is to look at its resource before it is given a task."""
+        return now - record.idle_since >= self.settings.check_idle
+
+    def _send_to_check(self, record: WorkerRecord, now: float) -> None:
+        self.roster.unset_free(record)
+        record.state = WorkerState.RESETTING
+        self._told_worker(record, IDLE, "check", now)
+        self.outbox.append((Effect.ORDER, record, Order.CHECK))
 
     def _next_for(self, record: WorkerRecord, now: float) -> tuple[Task | None, bool]:
         """Reserve the first task in line for a worker that has just come free.

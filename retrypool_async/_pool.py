@@ -77,6 +77,8 @@ class Pool(PoolStaff[T, R]):
         name: Shown in logs and snapshots.
         start_timeout, stop_timeout: Seconds that a worker's `on_start`, or its other hooks, may
             take.
+        check_idle, check_timeout: Seconds of rest after which a worker's `check` is asked before
+            the next task, and that it may take.
         stop_grace: Seconds that an attempt has for its clean-up when it is stopped.
         hook_timeout: Seconds that an async hook may take.
         shutdown_timeout: Seconds that leaving `async with` normally may wait for tasks.

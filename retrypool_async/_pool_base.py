@@ -37,7 +37,7 @@ from ._record import WorkerRecord
 from ._retry import RetryPolicy
 from ._router import Strategy
 from ._secrets import mask_logs
-from ._settings import NoWorkersPolicy, Settings
+from ._settings import SHORTEST_REST, NoWorkersPolicy, Settings
 from ._supervisor import Supervisor
 from ._task import ONE_REQUEST, Cost, TaskOptions
 from ._time import count, flag, optional_count, optional_seconds, seconds, share
@@ -88,6 +88,8 @@ class PoolBase(Generic[T, R]):
         name: str = "pool",
         start_timeout: float | timedelta = 30.0,
         stop_timeout: float | timedelta = 10.0,
+        check_idle: float | timedelta = 30.0,
+        check_timeout: float | timedelta = 10.0,
         stop_grace: float | timedelta = 5.0,
         hook_timeout: float | timedelta = 10.0,
         shutdown_timeout: float | timedelta | None = 60.0,
@@ -114,6 +116,8 @@ class PoolBase(Generic[T, R]):
             history_limit=count("history_limit", history_limit),
             start_timeout=seconds("start_timeout", start_timeout),
             stop_timeout=seconds("stop_timeout", stop_timeout),
+            check_idle=seconds("check_idle", check_idle, at_least=SHORTEST_REST),
+            check_timeout=seconds("check_timeout", check_timeout),
             stop_grace=seconds("stop_grace", stop_grace),
             hook_timeout=seconds("hook_timeout", hook_timeout),
             shutdown_timeout=optional_seconds("shutdown_timeout", shutdown_timeout),

@@ -40,6 +40,7 @@ class WorkerRecord:
     __slots__ = (
         "attention",
         "bit",
+        "checks",
         "cooling_until",
         "error",
         "failed",
@@ -104,6 +105,8 @@ class WorkerRecord:
         self.max_tasks: int | None = None
         self.max_age: float | None = None
         self.max_attempts_per_task: int | None = None
+        #: True when it can say whether its resource is still good.
+        self.checks = False
         #: All quotas to debit for a run here: the worker's own, then the pool's.
         self.quotas = quotas
 
@@ -161,6 +164,7 @@ class WorkerRecord:
         self.tags, self.weight, self.tier = traits.tags, traits.weight, traits.tier
         self.max_tasks, self.max_age = traits.max_tasks, traits.max_age
         self.max_attempts_per_task = traits.max_attempts_per_task
+        self.checks = traits.checks
 
     def take_up_quotas(self, now: float) -> None:
         """Begin to use its quotas; cool with those that share one, if a service has refused it."""

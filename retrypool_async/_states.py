@@ -183,6 +183,7 @@ class Stop(IntEnum):
 class Order(Enum):
     """What a runner is told to do between attempts."""
 
+    CHECK = auto()  #: say whether the resource is still good
     RESET = auto()  #: clear up after an attempt that was cut off
     REBUILD = auto()  #: close the resource and open it anew
     PAUSE = auto()  #: run the pause hook

@@ -195,12 +195,11 @@ class Play:
         self,
         usages: tuple[Usage, ...] = (),
         tags: str = "",
-        max_tasks: int | None = None,
-        max_attempts_per_task: int | None = None,
+        **traits: Any,
     ) -> None:
         record = new_record(self.ledger, *(usage.quota for usage in usages), tags=tags)
-        record.max_tasks = max_tasks
-        record.max_attempts_per_task = max_attempts_per_task
+        for name, value in traits.items():
+            setattr(record, name, value)
         post = Post(record, usages)
         post.cooling_until = max((usage.cooling_until for usage in usages), default=0.0)
         self.posts.append(post)

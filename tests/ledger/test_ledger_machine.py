@@ -187,11 +187,11 @@ class LedgerMachine(RuleBasedStateMachine):
             usages += (self.pick(data, present),)
         tags = data.draw(st.sampled_from(["", "a", "ab"]))
         max_tasks = data.draw(st.sampled_from([None, None, None, 2]))
-        self.play.add(usages, tags, max_tasks, self.attempts_allowed(data))
+        self.play.add(usages, tags, max_tasks=max_tasks, **self.more_traits(data))
 
-    def attempts_allowed(self, data: st.DataObject) -> int | None:
-        """How many a worker allows a task."""
-        return None
+    def more_traits(self, data: st.DataObject) -> dict[str, Any]:
+        """What else is special about a worker."""
+        return {}
 
     @precondition(lambda self: self.play.asked())
     @rule(data=st.data(), amount=st.integers(1, 3), fails=st.sampled_from([*[False] * 5, True]))
@@ -318,12 +318,18 @@ class BreakerMachine(LedgerMachine):
 
 
 class AttemptLimitMachine(LedgerMachine):
-    """The same with workers most of which allow a task very few attempts, also without quotas."""
+    """The same with workers most of which allow a task very few attempts, also without quotas.
+
+    Half of them look at their resource after a rest.
+    """
 
     limits: ClassVar[list[Any]] = [None]
 
-    def attempts_allowed(self, data: st.DataObject) -> int | None:
-        return data.draw(st.sampled_from([1, 1, 2, None]))
+    def more_traits(self, data: st.DataObject) -> dict[str, Any]:
+        return {
+            "max_attempts_per_task": data.draw(st.sampled_from([1, 1, 2, None])),
+            "checks": data.draw(st.booleans()),
+        }
 
     @rule(
         data=st.data(),

@@ -62,6 +62,8 @@ def refused(call: Callable[[], object], field: str) -> None:
     [
         "start_timeout",
         "stop_timeout",
+        "check_idle",
+        "check_timeout",
         "affinity_wait",
         "stop_grace",
         "hook_timeout",

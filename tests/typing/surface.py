@@ -93,6 +93,9 @@ class Text(Worker[int, str]):
     def classify(self, error: Exception) -> Verdict | None:
         return Throttled(retry_after=5)
 
+    async def check(self) -> bool:
+        return True
+
 
 async def double(data: int) -> float:
     return data * 2.0
