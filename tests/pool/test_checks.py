@@ -185,6 +185,20 @@ async def test_a_worker_that_says_nothing_of_its_resource_is_not_asked() -> None
         assert runs(task) == [("a", 1000)]
 
 
+async def test_workers_from_a_factory_are_asked_as_well() -> None:
+    """Nobody is made in the place of one that looks at its resource."""
+    made: list[Checking] = []
+
+    def factory() -> Checking:
+        made.append(Checking(seconds=2.0))
+        return made[-1]
+
+    async with Pool(factory=factory, max_workers=3, idle_timeout=1000, debug=True) as pool:
+        await asyncio.sleep(100)
+        await pool.submit(1)
+        assert [worker.starts for worker in made] == [[102]]
+
+
 async def test_workers_of_groups_are_asked_as_well() -> None:
     """The pool of groups passes the question on."""
     made: list[Checking] = []
