@@ -60,6 +60,13 @@ class Effect(Enum):
     EVENT = auto()  #: (event, None): tell the observers
 
 
+class NobodyLeft(RetryPoolError):
+    """A task may make no more attempts on any of the workers that could take it.
+
+    Not raised: such a task ends with the error of its last attempt.
+    """
+
+
 class Books:
     """The state of one pool."""
 
@@ -188,7 +195,8 @@ class Books:
 
     def _refusal_of_those_present(self, key: RouteKey, cost: Cost) -> RetryPoolError | None:
         roster = self.roster
-        if not roster.eligible(key.require, key.worker):
+        eligible = roster.eligible(key.require, key.worker)
+        if not eligible:
             if key.worker is not None:
                 pinned = roster.workers.get(key.worker)
                 if pinned is None or not pinned.alive:
@@ -204,7 +212,13 @@ class Books:
                 return Unroutable(f"no worker carries the required tags: {tags}")
             return Unroutable(f"worker {key.worker} may not take tasks")
         exceeded = roster.unaffordable(cost, key.require, key.worker)
-        return None if exceeded is None else CostTooLarge(*exceeded)
+        if exceeded is not None:
+            return CostTooLarge(*exceeded)
+        if key.spent and not any(
+            record.affords(cost) for record in roster.of(eligible & ~key.spent)
+        ):
+            return NobodyLeft("every worker that could take it has used up its attempts")
+        return None
 
     def _patience(self, task: Task) -> NoWorkersPolicy:
         return "wait" if task.options.wait_for_worker else self.settings.no_workers
@@ -217,12 +231,20 @@ class Books:
         if lane.refused_since is None:
             lane.refused_since = now
         patience = self._patience(task)
-        if isinstance(refusal, CostTooLarge):
-            self._settle(task, TaskState.DEAD, EndReason.COST, refusal, now)
-        elif patience == "raise" or patience == "dead":
-            self._settle(task, TaskState.DEAD, EndReason.NO_WORKERS, refusal, now)
+        if isinstance(refusal, CostTooLarge) or patience == "raise" or patience == "dead":
+            self._end_unserved(task, refusal, now)
         elif patience != "wait":
             self.agenda.add(now + patience, Due.START_BY, task)
+
+    def _end_unserved(self, task: Task, refusal: RetryPoolError, now: float) -> None:
+        """End a task that waits and that nobody may take."""
+        reason = EndReason.NO_WORKERS
+        error: BaseException | None = refusal
+        if isinstance(refusal, CostTooLarge):
+            reason = EndReason.COST
+        elif isinstance(refusal, NobodyLeft):
+            reason, error = EndReason.NO_WORKER_LEFT, _last_error(task)
+        self._settle(task, TaskState.DEAD, reason, error, now)
 
     def _settle(
         self,
@@ -354,9 +376,18 @@ class Books:
 
 def route_key(task: Task) -> RouteKey:
     """The route of a task as it stands: its wishes, and the workers it has tried."""
-    return wishes(task.options, task.tried_mask)
+    tried = task.tried_mask
+    return wishes(task.options, tried, task.spent_mask) if tried else wishes(task.options)
+
+
+def _last_error(task: Task) -> BaseException | None:
+    """What the last attempt raised that counted, as far as that is kept."""
+    assert task.past is not None
+    assert task.past.spending is not None
+    errors = [attempt.error for attempt in task.ended_attempts() if attempt.counted]
+    return errors[-1] if errors else task.past.spending.error
 
 
 def is_usual(key: RouteKey) -> bool:
-    """True for a task that any worker may run, but for those it has tried."""
-    return not key.require and key.worker is None
+    """True for a task that any worker may run, but for those it has tried in this round."""
+    return not key.require and key.worker is None and not key.spent

@@ -15,7 +15,7 @@ from ._idleness import Idleness
 from ._ready import ANY_WORKER, Route
 from ._record import WorkerRecord
 from ._router import Search
-from ._states import WorkerState, WorkerWish
+from ._states import Order, WorkerState, WorkerWish
 from ._task import ONE_REQUEST, Task
 
 if TYPE_CHECKING:
@@ -91,7 +91,13 @@ class Dispatch(Idleness):
         return True
 
     def _assign(self, lane: Lane, record: WorkerRecord, now: float) -> None:
-        """Reserve a free worker for the first task of a lane."""
+        """Reserve a free worker for the first task of a lane.
+
+        Unless the worker is to look at its resource first: another may take the task meanwhile.
+        """
+        if record.checks and self._has_rested(record, now):
+            self._send_to_check(record, now)
+            return
         task = lane.pop()
         self._reserve(record, task, lane.route, now)
         self.outbox.append((Effect.ASSIGN, record, task))
@@ -148,6 +154,16 @@ class Dispatch(Idleness):
             self._assign(lane, record, now)
         waiters.put_back(woken.values(), now)
         self._go_on_waiting(waiters, now)
+
+    def _has_rested(self, record: WorkerRecord, now: float) -> bool:
+        """True when a free worker is to look at its resource before it is given a task."""
+        return now - record.idle_since >= self.settings.check_idle
+
+    def _send_to_check(self, record: WorkerRecord, now: float) -> None:
+        self.roster.unset_free(record)
+        record.state = WorkerState.RESETTING
+        self._told_worker(record, IDLE, "check", now)
+        self.outbox.append((Effect.ORDER, record, Order.CHECK))
 
     def _next_for(self, record: WorkerRecord, now: float) -> tuple[Task | None, bool]:
         """Reserve the first task in line for a worker that has just come free.
@@ -230,7 +246,7 @@ class Dispatch(Idleness):
     ) -> None:
         key = route_key(task)
         if key.tried and not self._has_untried(key, task.cost):
-            task.tried_mask = 0
+            task.tried_mask = key.spent
             key = route_key(task)
         self._moved(task, QUEUED, reason, now, run)
         task.queued_at = now
@@ -318,7 +334,7 @@ class Dispatch(Idleness):
     def _earliest(self, task: Task, now: float) -> float:
         """A lower bound of when the task could start, as far as cooldowns are known."""
         key = route_key(task)
-        mask = self.roster.eligible(key.require, key.worker)
+        mask = self.roster.eligible(key.require, key.worker) & ~key.spent
         if key.tried and self._has_untried(key, task.cost):
             mask &= ~key.tried
         earliest = inf
@@ -332,7 +348,7 @@ class Dispatch(Idleness):
     def alternatives(self, task: Task, record: WorkerRecord, by: float) -> bool:
         """True when a worker other than `record` may be expected to take the task `by` then."""
         key = route_key(task)
-        mask = self.roster.eligible(key.require, key.worker) & ~record.bit
+        mask = self.roster.eligible(key.require, key.worker) & ~key.spent & ~record.bit
         if any(
             other.routable and other.cooling_until <= by and other.affords(task.cost)
             for other in self.roster.of(mask)
@@ -350,7 +366,8 @@ class Dispatch(Idleness):
             return "paused", None
         if self.sequences.ahead_of(task) is not None:
             return "order", None
-        for record in self.roster.of(self.roster.eligible(key.require, key.worker)):
+        mask = self.roster.eligible(key.require, key.worker) & ~key.spent
+        for record in self.roster.of(mask):
             why, wait = self.obstacle(record, task, now)
             if wait is None:
                 unknown = why
