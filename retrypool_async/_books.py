@@ -22,6 +22,7 @@ from ._record import WorkerRecord
 from ._roster import Roster
 from ._router import LeastRecentlyUsed, Strategy
 from ._sequences import Sequences
+from ._shares import Shares
 from ._states import EndReason, TaskState, WorkerState, WorkerWish, plain_members
 from ._task import Task
 from ._waits import Waits
@@ -65,7 +66,7 @@ class Books:
         self.strategy: Strategy = strategy or LeastRecentlyUsed()
         #: Attempts that may be in progress at once over all workers; None for no limit.
         self.concurrency: int | None = None
-        self.ready = ReadyQueue(settings.lane_weights)
+        self.ready = ReadyQueue(Shares(settings.lane_weights))
         self.roster = Roster()
         self.agenda = Agenda(self._counts)
         #: Decides how many workers there should be; None without a factory.
@@ -106,7 +107,7 @@ class Books:
         #: True once nothing may start any more, and workers close as they come free.
         self.ending = False
         self._next_order = 0
-        self._front_order = 0
+        self._front_order: int = 0
         self._plan_at: float | None = None
         self._review_at = inf
         #: Ids of the quotas that waiting tasks hold, as of the last plan.

@@ -6,13 +6,12 @@ from math import inf, nextafter
 from typing import TYPE_CHECKING, Any
 
 from ._agenda import Due
-from ._books import BUSY, IDLE, PROMISED, QUEUED, RESERVED, Effect, is_usual, route_key
-from ._eligible import Eligibility
+from ._books import IDLE, PROMISED, QUEUED, RESERVED, Effect, is_usual, route_key
 from ._errors import CostTooLarge
+from ._prospects import Prospects
 from ._ready import ANY_WORKER, Route
 from ._record import WorkerRecord
 from ._router import Search
-from ._states import WorkerState, WorkerWish
 from ._task import ONE_REQUEST, Task
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 LOOK_AHEAD = 1000
 
 
-class Dispatch(Eligibility):
+class Dispatch(Prospects):
     """Plans, reserves and debits."""
 
     # -- after a change of the workers -------------------------------------------------------------
@@ -293,70 +292,3 @@ class Dispatch(Eligibility):
         self.concurrency = limit
         self._plan(now)
         self.break_deadlocks(now)
-
-    # -- looking ahead ---------------------------------------------------------------------------
-
-    def _earliest(self, task: Task, now: float) -> float:
-        """A lower bound of when the task could start, as far as cooldowns are known."""
-        key = route_key(task)
-        mask = self.roster.eligible(key.require, key.worker)
-        if key.tried and self._has_untried(key, task.cost):
-            mask &= ~key.tried
-        earliest = inf
-        for record in self.roster.of(mask):
-            if record.routable:
-                earliest = min(earliest, max(record.cooling_until, now))
-        if self.elastic is not None and self.may_come(key, task.cost):
-            earliest = min(earliest, max(self.elastic.retry_at, now))
-        return earliest
-
-    def alternatives(self, task: Task, record: WorkerRecord, by: float) -> bool:
-        """True when a worker other than `record` may be expected to take the task `by` then."""
-        key = route_key(task)
-        mask = self.roster.eligible(key.require, key.worker) & ~record.bit
-        if any(
-            other.routable and other.cooling_until <= by and other.affords(task.cost)
-            for other in self.roster.of(mask)
-        ):
-            return True
-        elastic = self.elastic
-        return elastic is not None and elastic.retry_at <= by and self.may_come(key, task.cost)
-
-    def outlook(self, task: Task, now: float) -> tuple[str, float | None]:
-        """What a waiting task waits for, and seconds until a worker could take it, if known."""
-        best: tuple[float, str] | None = None
-        unknown: str | None = None
-        key = route_key(task)
-        if self.paused:
-            return "paused", None
-        if self.sequences.ahead_of(task) is not None:
-            return "order", None
-        for record in self.roster.of(self.roster.eligible(key.require, key.worker)):
-            why, wait = self.obstacle(record, task, now)
-            if wait is None:
-                unknown = why
-            elif best is None or wait < best[0]:
-                best = (wait, why)
-        if best is not None and unknown != "busy":
-            return best[1], best[0]
-        if unknown is None:
-            unknown = "starting" if self.may_come(key, task.cost) else "no workers"
-        return unknown, None
-
-    def obstacle(self, record: WorkerRecord, task: Task, now: float) -> tuple[str, float | None]:
-        """What keeps a worker from taking a task, and for how many seconds, if that is known."""
-        if record.wish is WorkerWish.PAUSE:
-            return "paused", None
-        if record.state in (BUSY, PROMISED):
-            return "busy", None
-        if record.state is WorkerState.STARTING:
-            return "starting", None
-        if record.cooling_until > now:
-            ejected = self.roster.ejected & record.bit
-            return "breaker open" if ejected else "cooling", record.cooling_until - now
-        if record.state is not IDLE:
-            return record.state.name.lower(), None
-        wait = max((quota.until(task.cost, now) for quota in record.quotas), default=0.0)
-        if wait > 0.0:
-            return "quota", wait
-        return "free", 0.0

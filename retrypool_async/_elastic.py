@@ -166,7 +166,7 @@ class Elastic:
             for dimension, amount in quota.left(now).items():
                 left[dimension] = min(left.get(dimension, inf), amount)
         found = 0
-        for lane in islice(_lanes(ready, now), LOOK_AHEAD):
+        for lane in islice(lanes_by_route(ready, now), LOOK_AHEAD):
             key, cost = lane.route.key, lane.cost
             if key.worker is not None or not self._could_take(key.require, cost):
                 continue
@@ -218,7 +218,7 @@ class Elastic:
         return going, inf
 
 
-def _lanes(ready: ReadyQueue, now: float) -> Iterator[Lane]:
+def lanes_by_route(ready: ReadyQueue, now: float) -> Iterator[Lane]:
     """The lanes in which tasks wait, those of one route together."""
     for route in ready.in_order(now):
         yield from route.heads.in_order()

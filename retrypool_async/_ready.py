@@ -22,7 +22,7 @@ from ._states import TaskState
 from ._task import ONE_REQUEST
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Mapping
+    from collections.abc import Callable, Hashable, Iterator
 
     from ._task import Cost, Task, TaskOptions
 
@@ -244,8 +244,8 @@ class Route:
 class ReadyQueue:
     """Every ready task, by route."""
 
-    def __init__(self, lane_weights: Mapping[Hashable, float] | None = None) -> None:
-        self.shares = Shares(lane_weights or {})
+    def __init__(self, shares: Shares | None = None) -> None:
+        self.shares = shares or Shares({})
         self.any_worker = Route(ANY_WORKER, self.shares)
         #: The lane of tasks without any wishes.
         self.usual = Lane(self.any_worker, ONE_REQUEST)

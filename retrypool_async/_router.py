@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+from copy import deepcopy
 from math import inf
 from typing import TYPE_CHECKING, Protocol
 
@@ -169,6 +170,17 @@ def strategy_of(value: Strategy) -> Strategy:
     if isinstance(value, type) or not callable(getattr(value, "choose", None)):
         raise TypeError("strategy must be an object with choose(workers, now)")
     return value
+
+
+def understudy(strategy: Strategy) -> Strategy:
+    """What chooses in its place where it must not learn of it: as it would if it is our own.
+
+    In the place of one of the user's, which may do anything when it is asked, the longest idle.
+    """
+    if type(strategy) is Tiered:
+        return Tiered(understudy(strategy.inner))
+    own = (LeastRecentlyUsed, RoundRobin, MostQuota, RandomChoice, Weighted)
+    return deepcopy(strategy) if type(strategy) in own else LeastRecentlyUsed()
 
 
 def lend_rng(strategy: Strategy, rng: random.Random) -> None:
