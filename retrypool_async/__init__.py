@@ -35,7 +35,7 @@ from ._forecast import Forecast
 from ._handle import TaskHandle
 from ._hooks import AttemptEnded, AttemptFailed, Hooks, Subscription
 from ._limits import Bucket, Daily, Limiter, Window
-from ._moves import BreakerMoved, Event, TaskMoved, WorkerMoved
+from ._moves import BreakerMoved, Event, TaskMoved, WorkerMoved, WorkersMissing
 from ._options import RoutingOptions, SubmitOptions
 from ._past import Move, Times
 from ._pool import Pool
@@ -148,6 +148,7 @@ __all__ = [
     "WorkerStartFailed",
     "WorkerState",
     "WorkerWish",
+    "WorkersMissing",
     "current_task",
 ]
 

@@ -16,7 +16,7 @@ from ._agenda import Agenda, Due
 from ._bindings import Bindings
 from ._budget import Retries
 from ._errors import CostTooLarge, NoWorkers, RetryPoolError, Unroutable, WorkerRemoved
-from ._moves import BreakerMoved, TaskMoved, WorkerMoved
+from ._moves import BreakerMoved, TaskMoved, WorkerMoved, WorkersMissing
 from ._ready import ReadyQueue, RouteKey, wishes
 from ._record import WorkerRecord
 from ._roster import Roster
@@ -40,6 +40,9 @@ SUCCEEDED = TaskState.SUCCEEDED
 IDLE, BUSY, PROMISED = WorkerState.IDLE, WorkerState.BUSY, WorkerState.RESERVED
 RUN = WorkerWish.RUN
 
+#: Seconds of waiting for quota that are worth a warning.
+LONG_WAIT = 30.0
+
 
 @plain_members
 class Effect(Enum):
@@ -52,6 +55,10 @@ class Effect(Enum):
     OVERDUE = auto()  #: (worker, task): its attempt has reached its limit
     SETTLED = auto()  #: (task, None): tell who waits for it
     DEADLOCK = auto()  #: (wait, chain): tell the attempt that it waits in vain
+    MISSING = (
+        auto()
+    )  #: (event, None): tasks wait and no worker is there; tell the log and observers
+    LONG_WAIT = auto()  #: (task, seconds): it waits for quota for long; tell the log
     BREAKER = auto()  #: (worker, event): its breaker has moved; tell the log and the observers
     STUCK = auto()  #: (worker, None): its code ignores being stopped
     GONE = auto()  #: (worker, None): it has left the pool
@@ -101,6 +108,14 @@ class Books:
 
         #: When an attempt last reported that there is less room than was thought.
         self.tightened_at = -inf
+
+        #: A wait for quota alone that is looked at: longer than a task may wait, or the first that
+        #: there is to warn of.
+        limit = settings.max_quota_wait
+        self.notable_wait: float = LONG_WAIT if limit is None else min(limit, LONG_WAIT)
+        self._warned_of_quota = False
+        #: True while it has been told that tasks wait and no worker is there.
+        self._missing_told = False
 
         self.paused = False
         self.resume_at: float | None = None
@@ -176,8 +191,20 @@ class Books:
             self._settle(task, TaskState.DEAD, EndReason.COST, refusal, now)
         elif patience == "raise" or patience == "dead":
             self._settle(task, TaskState.DEAD, EndReason.NO_WORKERS, refusal, now)
-        elif patience != "wait":
-            self.agenda.add(now + patience, Due.START_BY, task)
+        else:
+            if patience != "wait":
+                self.agenda.add(now + patience, Due.START_BY, task)
+            self._tell_if_missing(now)
+
+    def _is_staffed(self) -> bool:
+        """True when a worker is there, if only on its way up, or may be made."""
+        return self.elastic is not None or self.roster.headcount().staying > 0
+
+    def _tell_if_missing(self, now: float) -> None:
+        """Tasks wait. Tell if no worker is there, once until one has been."""
+        if not self._missing_told and not self._is_staffed():
+            self._missing_told = True
+            self.outbox.append((Effect.MISSING, WorkersMissing(now), None))
 
     def _settle(
         self,

@@ -37,7 +37,8 @@ class Dispatch(Prospects):
             return  # what waits is about to be ended
         ready = self.ready
         ready.prune()
-        self._usual = self._refusal(ANY_WORKER, ONE_REQUEST) is None
+        staffed = self._is_staffed()
+        self._usual = staffed and self._refusal(ANY_WORKER, ONE_REQUEST) is None
         self._begin_new_rounds(now)
         for route in list(ready.routes.values()):
             self._set_mask(route, now)
@@ -50,6 +51,9 @@ class Dispatch(Prospects):
                     lane.refused_since = now
                     for task in list(lane):
                         self._be_patient(task, refusal, now)
+        self._missing_told = self._missing_told and not staffed
+        if self.waiting:
+            self._tell_if_missing(now)
         self._plan(now)
         self.break_deadlocks(now)
 
@@ -112,6 +116,10 @@ class Dispatch(Prospects):
                 return True
             if task.blocked_at is None:
                 task.blocked_at = now
+            if now - task.blocked_at + search.shortest > self.notable_wait and self._has_outwaited(
+                task, now
+            ):
+                return True  # it has ended, and somebody else is next
             route.blocked.add(lane.cost)
             self.ready.changed()
             # A task that is blocked closes a worker to those behind it, so this ends. One that is

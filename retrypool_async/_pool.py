@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Literal, TypeVar, cast, overload
 
@@ -11,11 +11,10 @@ from ._errors import (
     QueueFull,
     RetryPoolError,
 )
-from ._forecast import Forecast
 from ._handle import TaskHandle
 from ._hooks import Hooks, Subscription
 from ._map import ended_tasks
-from ._options import RoutingOptions, SubmitOptions, cost_of, task_options
+from ._options import SubmitOptions, cost_of, task_options
 from ._pool_staff import PoolStaff
 from ._ready import ANY_WORKER, wishes
 from ._retry import RetryPolicy
@@ -72,6 +71,8 @@ class Pool(PoolStaff[T, R]):
         concurrency: Attempts at once over all workers; 1 runs everything one by one, in order.
         no_workers: What becomes of tasks that no worker present could ever take: "raise" at
             submit (and end those that wait), "wait", wait for so many seconds, or "dead".
+        max_quota_wait: Seconds that a task first in line may wait for quota alone. As soon as it is
+            known that it would wait longer, it dies with `QuotaTimeout`. Default: no limit.
         dead_limit: Dead tasks that are kept.
         history_limit: Attempts, and moves, kept per task: the first and the newest.
         metadata: The metadata that every task starts with.
@@ -156,40 +157,6 @@ class Pool(PoolStaff[T, R]):
         _, cost = self._chosen(options)
         if cost is not None:
             self._check_dimensions(cost)
-
-    def forecast(
-        self, cost: float | Mapping[str, float] = 1, **options: Unpack[RoutingOptions]
-    ) -> Forecast:
-        """Tell when and where a task would start that was submitted now. Changes nothing.
-
-        It is what happens if from now on nobody does anything, and attempts take no time, neither
-        those in progress nor those of the tasks in front. So it is exact as far as quotas,
-        cooldowns, back-offs, pauses and turns decide, which is as long as attempts are over by the
-        time that their worker could take the next task. Where longer ones hold a task up it starts
-        later, as a rule. If it only waits for one to end, `start_in` is None.
-
-        What a limiter of your own will grant is known only as far as it says so now, whatever
-        the tasks in front take. With a routing strategy of your own the worker is the one that has
-        been idle longest. The plan is followed for 25,000 starts divided by 10 + the number of
-        workers, and at least 50, which takes some 40 ms. A task that has not started by then has no
-        `worker`, and starts no sooner than `start_in`.
-
-        Args:
-            cost: As for `submit`. The pool's `cost` function is not asked.
-            options: See `RoutingOptions`.
-
-        Raises:
-            PoolClosed, NoWorkers, Unroutable, WorkerRemoved, CostTooLarge: as `submit` would.
-            TypeError, ValueError: an argument is wrong.
-        """
-        if not self._engine.open:
-            self._refuse()
-        if unknown := options.keys() - RoutingOptions.__annotations__.keys():
-            raise TypeError(f"forecast has no option {min(unknown)!r}")
-        amounts = cost_of(cost)
-        self._check_dimensions(amounts)
-        chosen = task_options(dict(options), {}, self._find_id)
-        return self._engine.forecast(chosen, amounts, wishes(chosen))
 
     def _chosen(self, options: SubmitOptions) -> tuple[TaskOptions, Cost | None]:
         given, cost = dict(options), None

@@ -5,15 +5,19 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
-from ._books import BUSY, IDLE, PROMISED, route_key
+from ._books import BUSY, IDLE, LONG_WAIT, PROMISED, Effect, route_key
 from ._eligible import Eligibility
-from ._states import WorkerState, WorkerWish
+from ._errors import QuotaTimeout
+from ._states import EndReason, TaskState, WorkerState, WorkerWish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ._record import WorkerRecord
     from ._task import Task
+
+#: What waits just as long as it may does not end for the last bits of a float.
+ROUNDING = 1e-6
 
 #: What the code of a worker brings to an end, nobody knows when.
 UNDER_WAY = ("busy", "starting", "resetting")
@@ -64,6 +68,25 @@ class Prospects(Eligibility):
             ),
             default=0.0,
         )
+
+    def _has_outwaited(self, task: Task, now: float) -> bool:
+        """A task waits for long, perhaps for quota alone: warn, or end it. True if it has ended."""
+        wait, limit = self.short_of_quota(task, now), self.settings.max_quota_wait
+        assert task.blocked_at is not None
+        in_all = now - task.blocked_at + wait
+        if wait == 0.0 or wait == inf:
+            return False
+        if in_all > LONG_WAIT and not self._warned_of_quota:
+            self._warned_of_quota = True
+            self.outbox.append((Effect.LONG_WAIT, task, wait))
+            self.notable_wait = inf if limit is None else limit
+        if limit is None or in_all <= limit + ROUNDING:
+            return False
+        error = QuotaTimeout(wait, limit)
+        runs = task.ended_attempts()
+        error.__cause__ = runs[-1].error if runs else None
+        self._settle(task, TaskState.DEAD, EndReason.QUOTA_WAIT, error, now)
+        return True
 
     def outlook(self, task: Task, now: float) -> tuple[str, float | None]:
         """What a ready task waits for, and for how many seconds at least, if that is known.

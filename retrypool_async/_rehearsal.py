@@ -306,9 +306,9 @@ class Rehearsal(Ledger):
             return "backoff"
         if self.sequences.ahead_of(task) is not None:
             return "order"
-        if self.paused:
+        why, wait = self.obstacle(record, task, self.now)
+        if self.paused and (self.resume_at is None or (wait or 0.0) <= self.resume_at - self.now):
             return "paused"
-        why, _ = self.obstacle(record, task, self.now)
         if why == "free":
             left = self.left_to(task)
             return "turn" if left is None or left[0] is record else "affinity"

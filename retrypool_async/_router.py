@@ -199,7 +199,7 @@ class Search:
     tasks cannot starve a large one; everything else they may use.
     """
 
-    __slots__ = ("_strategy", "closed", "held", "wait")
+    __slots__ = ("_strategy", "closed", "held", "shortest", "wait")
 
     def __init__(self, strategy: Strategy) -> None:
         self._strategy = strategy
@@ -209,6 +209,8 @@ class Search:
         #: Seconds until a quota that is held has room for its task, which starts then, or goes on
         #: waiting for others and gives this one free; None when only a free worker helps.
         self.wait: float | None = None
+        #: Seconds until one of the workers looked at last has quota; 0.0 if that is not known.
+        self.shortest = 0.0
 
     def find(
         self, workers: Iterable[WorkerRecord], mask: int, cost: Cost, now: float
@@ -237,6 +239,7 @@ class Search:
                 soonest, shortest = record, wait
         if fitting:
             return self._choose(fitting, now)
+        self.shortest = shortest
         if soonest is not None:
             self.closed |= soonest.bit
             for quota in soonest.quotas:
