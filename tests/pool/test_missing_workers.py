@@ -65,6 +65,7 @@ async def test_it_is_said_again_when_workers_have_been_there(heard: Heard) -> No
     ) as pool:
         pool.submit(0)
         pool.submit(1)
+        await settle()
         await pool.remove("w")  # it is of no use to others from that moment on
         assert (now(), heard.at) == (1, [0])
         waiting = pool.submit(2)
