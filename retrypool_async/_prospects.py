@@ -64,7 +64,7 @@ class Prospects(Eligibility):
             (
                 max((quota.until(task.cost, now) for quota in record.quotas), default=0.0)
                 for record in self._candidates(task)
-                if record.routable
+                if record.routable or record.resume_at is not None
             ),
             default=0.0,
         )
@@ -91,15 +91,21 @@ class Prospects(Eligibility):
     def outlook(self, task: Task, now: float) -> tuple[str, float | None]:
         """What a ready task waits for, and for how many seconds at least, if that is known.
 
-        Whatever waits in front of it is left out: how long that takes, `Rehearsal` finds out.
+        Whatever waits in front of it is left out: how long that takes, a `Rehearsal` finds out.
         """
         if self.sequences.ahead_of(task) is not None:
             return "order", None
-        resumed_in = 0.0
-        if self.paused:
-            if self.resume_at is None:
-                return "paused", None
-            resumed_in = self.resume_at - now
+        if not self.paused:
+            return self._nearest(task, now)
+        if self.resume_at is None:
+            return "paused", None
+        paused_for = self.resume_at - now
+        why, wait = self._nearest(task, now)
+        sooner = why in UNDER_WAY if wait is None else wait < paused_for
+        return ("paused", paused_for) if sooner else (why, wait)
+
+    def _nearest(self, task: Task, now: float) -> tuple[str, float | None]:
+        """What the worker is held by that will be able to take a task first, as far as is known."""
         soonest: tuple[str, float] | None = None
         unknown: set[str] = set()
         for record in self._candidates(task):
@@ -108,8 +114,6 @@ class Prospects(Eligibility):
                 unknown.add(why)
             elif soonest is None or wait < soonest[1]:
                 soonest = why, wait
-        if resumed_in and (soonest is None or soonest[1] <= resumed_in):
-            return "paused", resumed_in
         for why in UNDER_WAY:
             if why in unknown:
                 return why, None

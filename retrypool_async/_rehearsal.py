@@ -261,14 +261,15 @@ class Rehearsal(Ledger):
     def _end_what_is_under_way(self) -> None:
         """Let what the workers' code is at come to its end, as it may at any moment."""
         records = list(self.roster.workers.values())
+        opening = [record for record in records if record.state is WorkerState.STARTING]
+        resetting = [record for record in records if record.state is WorkerState.RESETTING]
         at_work = [(r.task.reserved_at, r.task.order, r) for r in records if r.task is not None]
         for _, _, record in sorted(at_work, key=lambda entry: entry[:2]):
             self._run(record)
-        for record in records:
-            if record.state is WorkerState.STARTING:
-                self.opened(record, None, self.now)
-            elif record.state is WorkerState.RESETTING:
-                self.attended(record, Order.REBUILD, None, self.now)
+        for record in opening:
+            self.opened(record, None, self.now)
+        for record in resetting:
+            self.attended(record, Order.REBUILD, None, self.now)
         self._play_out()
 
     def _run(self, record: WorkerRecord) -> None:

@@ -177,8 +177,12 @@ async def compare(seed: int) -> int:
         for handle in case.handles:
             waits = handle.state in (TaskState.QUEUED, TaskState.SCHEDULED)
             if waits and not handle.options.timeout and not handle.options.queue_timeout:
-                rehearsal = Rehearsal(pool._engine.ledger, now(), handle)
-                expected[handle.data[0]] = rehearsal.forecast(), len(case.starts)
+                ledger = pool._engine.ledger
+                forecast = Rehearsal(ledger, now(), handle).forecast()
+                expected[handle.data[0]] = forecast, len(case.starts)
+                if handle.state is TaskState.QUEUED:
+                    _, at_least = ledger.outlook(handle, now())  # as in a `QueueTimeout`
+                    assert (at_least or 0.0) <= (forecast.start_in or 0.0) + 1e-5
         await asyncio.sleep(1_000_000)
         times = [at for at, _ in case.starts.values()]
         for number, (forecast, before) in expected.items():

@@ -79,20 +79,23 @@ async def test_none_waits_while_another_worker_has_quota() -> None:
             await pool.submit(4, worker="short")
 
 
-@pytest.mark.parametrize("state", ["cooling", "paused"])
+@pytest.mark.parametrize("state", ["cooling", "paused for a time", "paused"])
 async def test_a_cooldown_is_no_wait_for_quota(state: str) -> None:
-    """Nor is a pause."""
+    """Nor is a pause that ends by itself."""
     a, b = Probe("a", quota=minutely(1)), Probe("b")
     async with Pool([a, b], max_quota_wait=10, debug=True) as pool:
         await pool.submit(0, worker="a")
-        if state == "cooling":
-            pool.cooldown("b", 30)
-            await pool.submit(1)
-            assert (now(), b.starts) == (30, [30])
-        else:
+        if state == "paused":
             pool.pause("b")  # nobody knows for how long, so "a" is what counts
             with pytest.raises(QuotaTimeout):
                 await pool.submit(1)
+            return
+        if state == "cooling":
+            pool.cooldown("b", 30)
+        else:
+            pool.pause("b", until=30)
+        await pool.submit(1)
+        assert (now(), b.starts) == (30, [30])
 
 
 async def test_everything_in_line_for_a_spent_quota_dies() -> None:
