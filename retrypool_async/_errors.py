@@ -75,7 +75,7 @@ class QuotaTimeout(QueueTimeout):
 
     def __init__(self, next_available: float, limit: float) -> None:
         super().__init__("quota", next_available)
-        self.args = (f"no quota for another {next_available:.3g} s; max_quota_wait is {limit:g} s",)
+        self.args = (f"no quota for another {next_available:.5g} s; max_quota_wait is {limit:g} s",)
 
 
 class NoWorkers(RetryPoolError):

@@ -34,6 +34,7 @@ INTERNAL = {
     "Node.end",
     "Quota.begin",
     "Quota.carry_over",
+    "Quota.copy",
     "Quota.passed_on",
     "RetryPolicy.decide",
     "RetryPolicy.usual_wait",
