@@ -55,9 +55,7 @@ class Effect(Enum):
     OVERDUE = auto()  #: (worker, task): its attempt has reached its limit
     SETTLED = auto()  #: (task, None): tell who waits for it
     DEADLOCK = auto()  #: (wait, chain): tell the attempt that it waits in vain
-    MISSING = (
-        auto()
-    )  #: (event, None): tasks wait and no worker is there; tell the log and observers
+    MISSING = auto()  #: (event, None): tasks wait, no worker is there; tell the log, and observers
     LONG_WAIT = auto()  #: (task, seconds): it waits for quota for long; tell the log
     BREAKER = auto()  #: (worker, event): its breaker has moved; tell the log and the observers
     STUCK = auto()  #: (worker, None): its code ignores being stopped

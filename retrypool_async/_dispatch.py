@@ -116,9 +116,8 @@ class Dispatch(Prospects):
                 return True
             if task.blocked_at is None:
                 task.blocked_at = now
-            if now - task.blocked_at + search.shortest > self.notable_wait and self._has_outwaited(
-                task, now
-            ):
+            waits = now - task.blocked_at + search.shortest
+            if waits > self.notable_wait and self._has_outwaited(task, now):
                 return True  # it has ended, and somebody else is next
             route.blocked.add(lane.cost)
             self.ready.changed()
@@ -228,6 +227,8 @@ class Dispatch(Prospects):
             refusal = self._refusal(key, task.cost)
             if refusal is not None:
                 self._be_patient(task, refusal, now)
+            elif not self._usual:
+                self._tell_if_missing(now)
         if task.tried_mask:
             self.break_deadlocks(now)  # by what it excludes
 

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from copy import copy
 from dataclasses import replace
 from heapq import nsmallest
-from itertools import islice
+from itertools import chain, islice
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +67,7 @@ class Rehearsal(Ledger):
         self._copy_rules()
         self._copy_workers()
         self._copy_line()
-        self._copy_parked()
+        self._copy_others()
         self.agenda = ledger.agenda.copy(self._counts, self._twin)
         self._copy_sequences()
 
@@ -149,6 +149,18 @@ class Rehearsal(Ledger):
             route = self._copy_route(ready.routes[route_key(target)])
             self.ready.push(self._copy_task(target), route)
 
+    def _copy_others(self) -> None:
+        """Those that wait for a retry, and those behind others of their order_key."""
+        ledger = self._original
+        for task in chain(ledger.agenda.tasks(Due.RETRY), ledger.sequences.parked()):
+            if len(self._tasks) >= 3 * self._most and task is not self._target:
+                self._complete = False
+                continue
+            twin = self._copy_task(task)
+            if task.state is SCHEDULED:
+                twin.due = task.due
+                self.scheduled += 1
+
     def _copy_route(self, route: Route) -> Route:
         twin = self._routes.get(route)
         if twin is None:
@@ -167,14 +179,6 @@ class Rehearsal(Ledger):
 
     def _twin(self, what: Due, whom: Any) -> Any:
         """The one that an entry of the agenda is about in the play; None if there is none."""
-        if what is Due.RETRY and whom.state is SCHEDULED and whom not in self._tasks:
-            if len(self._tasks) >= 3 * self._most and whom is not self._target:
-                self._complete = False
-                return None
-            twin = self._copy_task(whom)
-            twin.due = whom.due
-            self.scheduled += 1
-            return twin
         if what is Due.LIMIT or what is Due.GRACE:
             return None  # no attempt lasts
         if what is Due.SPILL:
@@ -182,13 +186,6 @@ class Rehearsal(Ledger):
         if what is Due.START_BY and whom is self._target:
             return None
         return self._tasks.get(whom) or self._records.get(whom)
-
-    def _copy_parked(self) -> None:
-        for task in self._original.sequences.parked():
-            if len(self._tasks) < 3 * self._most or task is self._target:
-                self._copy_task(task)
-            else:
-                self._complete = False
 
     def _copy_sequences(self) -> None:
         for key, line in self._original.sequences.lines.items():
@@ -208,8 +205,7 @@ class Rehearsal(Ledger):
         """Play until the task that is asked about starts."""
         target = self._target
         assert target is not None
-        task = self._tasks.get(target, target)
-        self._target = task
+        task = self._target = self._tasks.get(target, target)
         if self._has_come_to_it():
             return Forecast(0.0, task.holder.ref, "nothing", 0)
         self._end_what_is_under_way()
@@ -219,17 +215,8 @@ class Rehearsal(Ledger):
             return Forecast(None, None, why, self._ahead())
         if self._awaits_newcomers(task):
             return Forecast(None, None, "starting", self._ahead())
-        reasons = {record.id: self._reason(record, task) for record in self._candidates(task)}
-        moments = 0
-        while not self._has_come_to_it() and not task.has_ended():
-            if self.agenda.next_at == inf:
-                return Forecast(None, None, self.outlook(task, self.now)[0], self._ahead())
-            moments += 1
-            if max(moments, self._starts) > self._most:
-                break
-            self.now = self._stage.now = max(self.now, self.agenda.next_at)
-            self.tick(self.now)
-            self._play_out()
+        reasons = self._reasons(task)
+        runs_dry = self._play_on(task)
         start_in = self.now - self._began
         if task.has_ended():
             if not isinstance(task.value, QuotaTimeout):
@@ -237,10 +224,26 @@ class Rehearsal(Ledger):
             return Forecast(
                 start_in + (task.value.retry_after or 0.0), None, "quota", self._ahead()
             )
+        if runs_dry:
+            return Forecast(None, None, self.outlook(task, self.now)[0], self._ahead())
         if not self._has_come_to_it() or self._ahead() >= self._most or not self._complete:
             return Forecast(start_in, None, "turn", min(self._ahead(), self._most))
         worker = task.holder
         return Forecast(start_in, worker.ref, reasons.get(worker.id, "turn"), self._ahead())
+
+    def _play_on(self, task: Task) -> bool:
+        """Let time pass until a task has started or ended. True if nothing more will happen."""
+        moments = 0
+        while not (self._has_come_to_it() or task.has_ended()):
+            if self.agenda.next_at == inf:
+                return True
+            if max(moments, self._starts) > self._most:
+                return False
+            moments += 1
+            self.now = self._stage.now = max(self.now, self.agenda.next_at)
+            self.tick(self.now)
+            self._play_out()
+        return False
 
     def _has_come_to_it(self) -> bool:
         assert self._target is not None
@@ -285,7 +288,7 @@ class Rehearsal(Ledger):
                 self.take_turns(self.now)
                 continue
             effect, record, detail = self.outbox.popleft()
-            if effect is Effect.ASSIGN:
+            if effect is Effect.ASSIGN and record.task is detail:  # else it has been run already
                 self._run(record)
             elif effect is Effect.ORDER and detail is Order.CLOSE:
                 self.gone(record, self.now)
@@ -301,8 +304,13 @@ class Rehearsal(Ledger):
             and self._missing(elastic, self.now)[0] > 0
         )
 
+    def _reasons(self, task: Task) -> dict[int, str]:
+        """What holds a task that waits, should it go to the worker with this id."""
+        if task.has_ended():
+            return {}
+        return {record.id: self._reason(record, task) for record in self._candidates(task)}
+
     def _reason(self, record: WorkerRecord, task: Task) -> str:
-        """What would hold a task now if it was a worker's turn to take it."""
         if task.state is SCHEDULED:
             return "backoff"
         if self.sequences.ahead_of(task) is not None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from retrypool_async import (
+    Breaker,
     Bucket,
     Daily,
     Forecast,
@@ -19,11 +20,14 @@ from retrypool_async import (
     Pool,
     Quota,
     RandomChoice,
+    RetryBudget,
     RetryPolicy,
     RetryPoolError,
     RoundRobin,
+    Snooze,
     TaskHandle,
     TaskState,
+    Throttled,
     Tiered,
     Weighted,
     Window,
@@ -38,7 +42,7 @@ NEW = -1
 
 
 class Instant(Worker[Any, Any]):
-    """Takes no time; fails for the first time what is told to."""
+    """Takes no time; fails at first where it is told to."""
 
     def __init__(self, name: str, starts: dict[Any, tuple[float, str]], **attributes: Any) -> None:
         self.name = name
@@ -49,8 +53,7 @@ class Instant(Worker[Any, Any]):
     async def run(self, data: Any, /) -> None:
         number, failures = data
         if failures:
-            failures.pop()
-            raise ValueError
+            raise failures.pop()
         self.starts[number] = now(), self.name
 
 
@@ -104,6 +107,9 @@ class Case:
             lane_weights={"x": 2.0},
             affinity_wait=rng.choice([0.0, 3.0]),
             concurrency=rng.choice([None, None, None, 1]),
+            breaker=rng.choice([None, None, Breaker(failures=1, cooldown=4)]),
+            retry_budget=rng.choice([None, RetryBudget(1.0, rate=0.5)]),
+            max_quota_wait=rng.choice([None, None, None, 25]),
             rng=random.Random(seed),
             debug=True,
         )
@@ -129,7 +135,8 @@ class Case:
 
     def submit(self, **options: Any) -> None:
         number = len(self.handles)
-        failures = [True] * self.rng.choice([0, 0, 0, 1, 2])
+        kinds = [ValueError(), ValueError(), Throttled(2), Throttled(7, scope="quota"), Snooze(3)]
+        failures = self.rng.sample(kinds, self.rng.choice([0, 0, 0, 1, 2]))
         if self.rng.random() < 0.1:
             options["queue_timeout"] = self.rng.choice([1, 6, 40])
         if self.rng.random() < 0.1:
@@ -186,17 +193,17 @@ async def compare(seed: int) -> int:
         await asyncio.sleep(1_000_000)
         times = [at for at, _ in case.starts.values()]
         for number, (forecast, before) in expected.items():
-            if forecast.start_in is None:
+            if forecast.worker is None:  # nobody can take it, or it will die for want of quota
                 assert number not in case.starts, (number, forecast)
                 continue
+            assert forecast.start_in is not None
             at, worker = case.starts[number]
-            assert forecast.worker is not None
             found = forecast.start_in + asked_at, forecast.worker.name
             assert found == (pytest.approx(at, abs=1e-5), worker), (number, forecast)
             first = bisect_left(times, at - 1e-5)  # of those that start at that very moment
             assert first <= before + forecast.ahead < bisect_right(times, at + 1e-5)
         await pool.close("cancel")
-        return sum(forecast.start_in is not None for forecast, _ in expected.values())
+        return sum(forecast.worker is not None for forecast, _ in expected.values())
 
 
 @pytest.mark.parametrize("first", SEEDS[::50])

@@ -122,6 +122,8 @@ async def test_nothing_is_said_where_nobody_waits(heard: Heard, policy: Any) -> 
         await pool.remove("w")
         with pytest.raises(NoWorkers):
             await waiting
+        with pytest.raises(NoWorkers):
+            await pool.submit(2)
         assert heard.at == []
 
 
