@@ -237,7 +237,7 @@ class Rehearsal(Ledger):
         while not (self._has_come_to_it() or task.has_ended()):
             if self.agenda.next_at == inf:
                 return True
-            if max(moments, self._starts) > self._most:
+            if max(moments, self._starts) >= self._most:
                 return False
             moments += 1
             self.now = self._stage.now = max(self.now, self.agenda.next_at)
