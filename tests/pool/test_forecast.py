@@ -27,6 +27,7 @@ from retrypool_async import (
     Unroutable,
     Window,
     WorkerRef,
+    current_task,
 )
 from retrypool_async.testing import settle
 from tests.pool.probe import Probe, fails, in_turn, now, takes
@@ -112,6 +113,25 @@ async def test_a_limiter_of_ones_own_is_taken_at_its_word() -> None:
         assert pool.forecast() == Forecast(20.0, W, "quota", 2)  # no sooner than that
         await second
         assert (now(), first.done()) == (60, True)
+
+
+async def test_what_the_service_says_is_left_is_counted() -> None:
+    """And used up by those in front, but only in the forecast."""
+
+    async def run(data: Any) -> None:
+        if data == 0:
+            current_task().sync_quota(remaining=2, reset_after=30)
+
+    worker = Probe("w", does=run, quota=Quota(Window(9, per=60)))
+    async with Pool([worker], debug=True) as pool:
+        await pool.submit(0)
+        pool.pause(until=10)
+        tasks = [pool.submit(n) for n in range(1, 3)]
+        assert pool.forecast() == Forecast(30.0, W, "paused", 2)
+        assert pool.forecast() == Forecast(30.0, W, "paused", 2)
+        for task in tasks:
+            await task
+    assert worker.starts == [0, 10, 10]
 
 
 @pytest.mark.parametrize(
@@ -273,9 +293,11 @@ async def test_tasks_in_front_that_will_be_gone_are_not_counted() -> None:
         await pool.submit(0)
         hasty = [pool.submit(n, queue_timeout=10) for n in range(2)]
         late = pool.submit(2, timeout=70)
+        hurried = pool.submit(3, timeout=20)
         assert pool.forecast() == Forecast(120.0, W, "quota", 1)
         # Of the task itself it is told when it would start, its own limits apart.
         assert hasty[1].explain() == "w: quota 60.0 s; starts in 60.0 s on w"
+        assert hurried.explain() == "w: quota 60.0 s; starts in 120.0 s on w, 1 before it"
         await late
         assert now() == 60
 
