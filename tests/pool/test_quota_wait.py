@@ -58,6 +58,7 @@ async def test_what_waits_no_longer_waits(pause: float) -> None:
         await pool.submit(0)
         task = pool.submit(1)
         await asyncio.sleep(pause)
+        pool.concurrency = 9  # so that the plan is made anew
         last = pool.submit(2, priority=-1)
         await task
         await last
