@@ -39,6 +39,7 @@ RESERVED, RUNNING, SCHEDULED = TaskState.RESERVED, TaskState.RUNNING, TaskState.
 SUCCEEDED = TaskState.SUCCEEDED
 IDLE, BUSY, PROMISED = WorkerState.IDLE, WorkerState.BUSY, WorkerState.RESERVED
 RUN = WorkerWish.RUN
+RETRY = Due.RETRY
 
 #: Seconds of waiting for quota that are worth a warning.
 LONG_WAIT = 30.0
@@ -65,6 +66,49 @@ class Effect(Enum):
 
 class Books:
     """The state of one pool."""
+
+    # Slots in every layer: an instance with a dict and more than 30 attributes is one for which
+    # CPython has no fast way to an attribute or a method.
+    __slots__ = (
+        "_front_order",
+        "_held_quotas",
+        "_missing_told",
+        "_next_order",
+        "_plan_at",
+        "_review_at",
+        "_usual",
+        "_warned_of_quota",
+        "agenda",
+        "bindings",
+        "cancelled",
+        "concurrency",
+        "dead",
+        "debited",
+        "dropped",
+        "elastic",
+        "ending",
+        "held",
+        "live",
+        "notable_wait",
+        "observed",
+        "outbox",
+        "paused",
+        "ready",
+        "refunded",
+        "resume_at",
+        "retries",
+        "roster",
+        "scheduled",
+        "sequences",
+        "settings",
+        "started",
+        "strategy",
+        "submitted",
+        "succeeded",
+        "tightened_at",
+        "turns",
+        "waits",
+    )
 
     def __init__(self, settings: Settings, strategy: Strategy | None = None) -> None:
         self.settings = settings
@@ -244,14 +288,14 @@ class Books:
 
     def _counts(self, what: Due, whom: Any, when: float) -> bool:
         """True while an entry of the agenda means something."""
+        if what is RETRY:
+            return bool(whom.state is SCHEDULED and whom.due == when)
         if what is Due.PLAN:
             return bool(when == self._plan_at)
         if what is Due.SPILL:
             return bool(whom.spill_at == when)
         if what is Due.REVIEW:
             return when == self._review_at
-        if what is Due.RETRY:
-            return bool(whom.state is SCHEDULED and whom.due == when)
         if what is Due.DEADLINE:
             return bool(not whom.has_ended() and whom.deadline == when)
         if what is Due.START_BY:

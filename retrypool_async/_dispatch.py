@@ -9,13 +9,12 @@ from ._agenda import Due
 from ._books import IDLE, PROMISED, QUEUED, RESERVED, Effect, is_usual, route_key
 from ._errors import CostTooLarge
 from ._prospects import Prospects
-from ._ready import ANY_WORKER, Route
+from ._ready import ANY_WORKER, Lane, Route
 from ._record import WorkerRecord
 from ._router import Search
 from ._task import ONE_REQUEST, Task
 
 if TYPE_CHECKING:
-    from collections import deque
     from collections.abc import Iterator
 
     from ._quota import Quota
@@ -27,6 +26,8 @@ LOOK_AHEAD = 1000
 
 class Dispatch(Prospects):
     """Plans, reserves and debits."""
+
+    __slots__ = ()
 
     # -- after a change of the workers -------------------------------------------------------------
 
@@ -95,11 +96,6 @@ class Dispatch(Prospects):
         while self.roster.free and self.ready and not self._gated():
             if not self._start_one(now):
                 break
-
-    def _plan_for(self, task: Task, route: Route, now: float) -> None:
-        """Plan, unless it is known that a task which has just come to a route cannot start."""
-        if self.roster.free & route.mask and not self._is_blocked(route, task):
-            self._plan(now)
 
     def _start_one(self, now: float) -> bool:
         search = Search(self.strategy)
@@ -232,29 +228,40 @@ class Dispatch(Prospects):
         if task.tried_mask:
             self.break_deadlocks(now)  # by what it excludes
 
-    def _line(self, task: Task) -> deque[Task] | None:
-        """Where a task has only to queue up behind others; None if there is more to it."""
+    def _line(self, task: Task) -> Lane | None:
+        """Where a task has only to queue up behind others of its cost; None if there is more to it.
+
+        There is if it would be the first, or if nobody present could ever run it.
+        """
         if self.roster.free or self.observed or not task.options.plain or task.tried_mask:
             return None
-        return self.ready.line_for(task.cost)
+        ready, cost = self.ready, task.cost
+        lane = ready.usual if cost is ONE_REQUEST else ready.any_worker.lanes.get(cost)
+        if lane is None or not lane.fifo or lane.refused_since is not None:
+            return None
+        task.cost = lane.cost
+        return lane
 
-    def _fall_due(self, task: Task, now: float) -> None:
+    def _fall_due(self, task: Task, now: float) -> bool:
+        """A task has waited for its retry. True when it may be able to start at once."""
         if self.retries is not None and (turn := self._turn(task, now)) > now:
             task.due = turn
             self.agenda.add(turn, Due.RETRY, task)
-            return
+            return False
         self.scheduled -= 1
-        line = self._line(task)
-        if line is not None:
+        lane = self._line(task)
+        if lane is not None:
             task.state = QUEUED
             task.queued_at = task.ready_at = now
             task.blocked_at = None
             self._next_order = task.order = self._next_order + 1
-            line.append(task)
-            return
+            lane.fifo.append(task)
+            return False
         self._requeue(task, "due", now)
-        if task.state is QUEUED and self.roster.free:
-            self._plan_for(task, self.ready.routes[route_key(task)], now)
+        if task.state is not QUEUED or not self.roster.free:
+            return False
+        route = self.ready.routes[route_key(task)]
+        return self.roster.free & route.mask != 0 and not self._is_blocked(route, task)
 
     def _give_back(self, record: WorkerRecord, now: float, reason: str) -> None:
         """Take back a task that was promised to a worker and has not started."""

@@ -15,9 +15,14 @@ if TYPE_CHECKING:
     from ._record import WorkerRecord
     from ._task import Cost, Task
 
+#: With so many places of workers that have gone, those are given to others.
+MOST_DEPARTED = 64
+
 
 class Eligibility(Books):
     """Knows the workers that a task may go to."""
+
+    __slots__ = ()
 
     # -- who may run what ------------------------------------------------------------------------
 
@@ -67,6 +72,26 @@ class Eligibility(Books):
                     for task in lane.take_all():
                         task.tried_mask = 0
                         self.ready.push(task, self._route(route_key(task), now))
+
+    def _forget_departed(self, now: float) -> None:
+        """Let workers to come have the places of those that have gone, once there are many.
+
+        Without, the bitmasks of a pool that hires and retires would grow for as long as it lives.
+        """
+        departed = self.roster.departed
+        if departed.bit_count() < MOST_DEPARTED:
+            return
+        for key, route in list(self.ready.routes.items()):
+            for lane in list(route.lanes.values()) if key.tried & departed else ():
+                for task in lane.take_all():
+                    task.tried_mask &= ~departed
+                    self.ready.push(task, self._route(route_key(task), now))
+        for task in self.agenda.tasks(Due.RETRY):
+            task.tried_mask &= ~departed
+        for record in self.roster.workers.values():
+            if record.task is not None:
+                record.task.tried_mask &= ~departed
+        self.roster.vacate()
 
     # -- affinity --------------------------------------------------------------------------------
 

@@ -24,6 +24,8 @@ class Hiring(Staff):
     ignores being stopped, it is retired, and another is made if one is missing.
     """
 
+    __slots__ = ()
+
     def employ(self, elastic: Elastic, now: float) -> None:
         """From now on, keep the number of workers within bounds."""
         self.elastic = elastic

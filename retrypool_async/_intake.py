@@ -21,6 +21,8 @@ from ._task import ONE_REQUEST, Task
 class Intake(Runs):
     """Accepts tasks, and knows what to say of those that cannot be finished."""
 
+    __slots__ = ()
+
     def submit(self, task: Task, key: RouteKey, now: float) -> None:
         """Accept a task, and reserve a worker for it if one may run it now.
 
@@ -28,13 +30,13 @@ class Intake(Runs):
             QueueFull, NoWorkers, Unroutable, WorkerRemoved, CostTooLarge: nothing is recorded.
         """
         limit = self.settings.max_queue
-        line = self._line(task)
-        if line is not None and (limit is None or self.waiting < limit):
+        lane = self._line(task)
+        if lane is not None and (limit is None or self.waiting < limit):
             self.submitted = task.id = self.submitted + 1
             self._next_order = task.order = self._next_order + 1
             self.live += 1
             task.state = QUEUED
-            line.append(task)
+            lane.fifo.append(task)
             return
         refusal: RetryPoolError | None = None
         ready = self.ready
@@ -105,18 +107,16 @@ class Intake(Runs):
             task = self.turns.popleft()
             if task.state is QUEUED:  # else it has been withdrawn as well
                 self._come_up(task, now)
+        self._plan(now)  # once all are there: they go by their urgency, not by how they came up
 
     def _come_up(self, task: Task, now: float) -> None:
         """The one before it in its sequence has ended: a task is ready, in its old place."""
         self.sequences.put_in_play(task)
         key = route_key(task)
-        route = self._route(key, now)
-        self.ready.push(task, route)
+        self.ready.push(task, self._route(key, now))
         refusal = self._refusal(key, task.cost)
         if refusal is not None:
             self._be_patient(task, refusal, now)
-        else:
-            self._plan_for(task, route, now)
 
     def _unsubmit(self, task: Task) -> None:
         task.state = CREATED

@@ -26,6 +26,8 @@ UNDER_WAY = ("busy", "starting", "resetting")
 class Prospects(Eligibility):
     """Knows what stands between a task and each of the workers."""
 
+    __slots__ = ()
+
     def _candidates(self, task: Task) -> Iterator[WorkerRecord]:
         """The workers that a task may be expected to go to, in this round if there is one."""
         key = route_key(task)

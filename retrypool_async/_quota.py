@@ -16,13 +16,16 @@ from ._guard import GuardedLimiter
 from ._levels import Levels
 from ._meters import Limit, Meter, meter_of, used_before
 from ._reported import Reported
-from ._task import ONE_REQUEST, Cost
+from ._task import Cost
 from ._time import wall_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ._meters import Stage
+
+#: Which meters are concerned by a cost, and how much of it each.
+Bill = tuple[tuple[Meter | Reported, float], ...]
 
 
 class Quota:
@@ -45,10 +48,11 @@ class Quota:
 
     __slots__ = (
         "_before",
+        "_bill",
+        "_billed",
         "_limits",
         "_meters",
         "_reported",
-        "_requests",
         "cooling_until",
     )
 
@@ -72,7 +76,9 @@ class Quota:
         self._meters: dict[str, tuple[Meter | Reported, ...]] = {**meters}
         #: The loop time before which whoever has it must not start anything, newcomers included.
         self.cooling_until = 0.0
-        self._requests = self._meters.get("requests", ())
+        #: What to ask and debit for the cost that was asked for last: most tasks cost the same.
+        self._billed: Cost | None = None
+        self._bill: Bill = ()
         #: What was used before; None once a pool has the quota, and its time has begun.
         self._before: list[Levels] | None = [
             Levels(
@@ -143,30 +149,26 @@ class Quota:
     def until(self, cost: Cost, now: float) -> float:
         """Seconds until all of `cost` could be granted at once; 0 when it can be now."""
         longest = 0.0
-        if cost is ONE_REQUEST:
-            for meter in self._requests:
-                wait = meter.until(1.0, now)
-                if wait > longest:
-                    longest = wait
-            return longest
-        for dimension, amount in cost:
-            if not amount:
-                continue  # there is room for nothing even where too much has been used
-            for meter in self._meters.get(dimension, ()):
-                wait = meter.until(amount, now)
-                if wait > longest:
-                    longest = wait
+        for meter, amount in self._bill if cost is self._billed else self._bill_for(cost):
+            wait = meter.until(amount, now)
+            if wait > longest:
+                longest = wait
         return longest
 
     def take(self, cost: Cost, now: float) -> None:
         """Debit all of `cost`."""
-        if cost is ONE_REQUEST:
-            for meter in self._requests:
-                meter.take(1.0, now)
-            return
-        for dimension, amount in cost:
-            for meter in self._meters.get(dimension, ()):
-                meter.take(amount, now)
+        for meter, amount in self._bill if cost is self._billed else self._bill_for(cost):
+            meter.take(amount, now)
+
+    def _bill_for(self, cost: Cost) -> Bill:
+        self._billed = cost
+        self._bill = tuple(
+            (meter, amount)
+            for dimension, amount in cost
+            if amount  # there is room for nothing even where too much has been used
+            for meter in self._meters.get(dimension, ())
+        )
+        return self._bill
 
     def refund(self, cost: Cost, at: float) -> None:
         """Give back a cost that was taken at time `at`."""
@@ -187,7 +189,7 @@ class Quota:
         if dimension not in self._reported:
             reported = self._reported[dimension] = Reported()
             self._meters[dimension] = (*limits, reported)
-            self._requests = self._meters.get("requests", ())
+            self._billed = None
         self._reported[dimension].sync(remaining, reset_after, now)
         for limit in limits:
             if isinstance(limit, GuardedLimiter):
@@ -228,7 +230,7 @@ class Quota:
             name: (*meters, twin._reported[name]) if name in twin._reported else meters
             for name, meters in twin._limits.items()
         }
-        twin._requests = twin._meters.get("requests", ())
+        twin._billed, twin._bill = None, ()
         twin._before = None
         twin.cooling_until = self.cooling_until
         return twin

@@ -283,16 +283,6 @@ class ReadyQueue:
             lane.dead -= 1
         return lane
 
-    def line_for(self, cost: Cost) -> deque[Task] | None:
-        """Where a task without wishes has only to queue up behind others of its cost.
-
-        None when it would be the first, or when nobody present could ever run it.
-        """
-        lane = self.usual if cost is ONE_REQUEST else self.any_worker.lanes.get(cost)
-        if lane is None or lane.refused_since is not None:
-            return None
-        return lane.fifo or None
-
     def changed(self) -> None:
         """Something else may have come to wait, or be blocked."""
         self._lone = None
@@ -302,6 +292,7 @@ class ReadyQueue:
         lane = route.lanes.get(task.cost)
         if lane is None:
             lane = route.lanes[task.cost] = Lane(route, task.cost)
+        task.cost = lane.cost  # one object for all of them: equal costs are told by identity first
         key = lane.push(task)
         if key is None:
             return

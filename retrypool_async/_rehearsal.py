@@ -85,7 +85,7 @@ class Rehearsal(Ledger):
         self._plan_at, self._usual = ledger._plan_at, ledger._usual
 
     def _copy_workers(self) -> None:
-        original, roster = self._original.roster, self.roster
+        original = self._original.roster
         quotas: dict[Quota, Quota] = {}
         for record in original.workers.values():
             for quota in record.quotas:
@@ -94,14 +94,10 @@ class Rehearsal(Ledger):
             twin = self._records[record] = copy(record)
             twin.quotas = tuple(quotas[quota] for quota in record.quotas)
             twin.health = None if record.health is None else record.health.copy()
-            twin.listed = frozenset()
             twin.made = False  # so that nothing is learnt of the factory
-            roster.add(twin)
             if record.task is not None:
                 self._copy_held(record.task, twin)
-        for number in original.idle:
-            roster.set_free(roster.workers[number])
-        roster.ejected, roster.next_id = original.ejected, original.next_id
+        self.roster = original.copy(self._records)
         held = self._original._held_quotas
         self._held_quotas = {id(twin) for quota, twin in quotas.items() if id(quota) in held}
 

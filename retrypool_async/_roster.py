@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from copy import copy
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -64,6 +65,11 @@ class Roster:
         self.workers: dict[int, WorkerRecord] = {}
         self.idle: OrderedDict[int, WorkerRecord] = OrderedDict()
         self.free = 0
+        #: Who has which place in the bitmasks, the places for whoever comes next, and those of
+        #: workers that have gone: not to be given away while a task may have its mark on them.
+        self._places: list[WorkerRecord | None] = []
+        self._vacant: list[int] = []
+        self.departed: int = 0
         #: Those whose breakers are open, as a bitmask.
         self.ejected = 0
         self.next_id = 0
@@ -78,13 +84,40 @@ class Roster:
         self._headcount: Headcount | None = None
 
     def add(self, record: WorkerRecord) -> None:
+        if self._vacant:
+            place = self._vacant.pop()
+            self._places[place] = record
+        else:
+            place = len(self._places)
+            self._places.append(record)
+        record.bit = 1 << place
         self.workers[record.id] = record
         self.changed(record)
 
     def drop(self, record: WorkerRecord) -> None:
         del self.workers[record.id]
         self.ejected &= ~record.bit
+        self.departed |= record.bit
         self.changed(record)
+
+    def vacate(self) -> None:
+        """Let the places of those that have gone be had by others: no task remembers them."""
+        while self.departed:
+            place = self.departed.bit_length() - 1
+            self.departed ^= 1 << place
+            self._places[place] = None
+            self._vacant.append(place)
+
+    def copy(self, twins: dict[WorkerRecord, WorkerRecord]) -> Roster:
+        """The same of the twins of its workers, to be played with."""
+        roster = copy(self)
+        roster.workers = {number: twins[record] for number, record in self.workers.items()}
+        roster.idle = OrderedDict((number, twins[record]) for number, record in self.idle.items())
+        roster._places = [None if who is None else twins.get(who) for who in self._places]
+        roster._vacant, roster._tagged = self._vacant.copy(), self._tagged.copy()
+        roster._floors = {}
+        roster._shared = None
+        return roster
 
     def changed(self, record: WorkerRecord) -> None:
         """Note that a worker has come or gone, or that its tags or quotas are others."""
@@ -159,7 +192,10 @@ class Roster:
 
     def eligible(self, require: frozenset[str], pinned: int | None) -> int:
         """The workers present that carry the tags and are the pinned one, as a bitmask."""
-        mask = self._alive if pinned is None else self._alive & 1 << pinned
+        mask = self._alive
+        if pinned is not None:
+            record = self.workers.get(pinned)
+            mask &= 0 if record is None else record.bit
         for tag in require:
             mask &= self._tagged.get(tag, 0)
         return mask
@@ -173,11 +209,13 @@ class Roster:
         return result
 
     def of(self, mask: int) -> Iterator[WorkerRecord]:
-        """The workers of a bitmask, by id."""
+        """The workers of a bitmask, by their places."""
         while mask:
             bit = mask & -mask
             mask ^= bit
-            yield self.workers[bit.bit_length() - 1]
+            record = self._places[bit.bit_length() - 1]
+            assert record is not None
+            yield record
 
     def unaffordable(
         self, cost: Cost, require: frozenset[str], pinned: int | None

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 class Runs(Hiring):
     """Starts attempts, and takes tasks back."""
 
+    __slots__ = ()
+
     def begin(self, record: WorkerRecord, task: Task, now: float) -> bool:
         """Start the attempt that was promised. False when the task is no longer this worker's."""
         if record.task is not task or task.state is not RESERVED:

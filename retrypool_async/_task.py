@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ._attempt import Attempt
     from ._record import WorkerRecord
 
-#: Amount per quota dimension, sorted by name: hashable, so that equal costs compare at once.
+#: Amount per quota dimension: hashable, since equal costs share a lane.
 Cost = tuple[tuple[str, float], ...]
 ONE_REQUEST: Cost = (("requests", 1.0),)
 

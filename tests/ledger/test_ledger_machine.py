@@ -319,6 +319,12 @@ LIVES = settings(
 )
 
 
+@pytest.fixture(autouse=True)
+def places_are_soon_given_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not only after more workers than a life has."""
+    monkeypatch.setattr("retrypool_async._eligible.MOST_DEPARTED", 1)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 class TestLedger(LedgerMachine.TestCase):
