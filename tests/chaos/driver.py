@@ -24,6 +24,7 @@ from retrypool_async import (
     FailureAction,
     MostQuota,
     Pool,
+    PoolState,
     RetryPolicy,
     RetryPoolError,
     RoundRobin,
@@ -304,7 +305,7 @@ class Life:
 
     def look(self) -> None:
         self.witness.look(self.pool)
-        if self.pool.running and self.own_rng.random() < 0.2:
+        if self.pool.state is PoolState.RUNNING and self.own_rng.random() < 0.2:
             self.ask()
 
     def ask(self) -> None:
