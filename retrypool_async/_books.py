@@ -16,6 +16,7 @@ from ._agenda import Agenda, Due
 from ._bindings import Bindings
 from ._budget import Retries
 from ._errors import CostTooLarge, NoWorkers, RetryPoolError, Unroutable, WorkerRemoved
+from ._holds import Holds
 from ._moves import BreakerMoved, TaskMoved, WorkerMoved, WorkersMissing
 from ._ready import ReadyQueue, RouteKey, wishes
 from ._record import WorkerRecord
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from ._settings import NoWorkersPolicy, Settings
     from ._states import BreakerState
     from ._task import Cost
+    from ._waiters import Waiters
 
 # Looked up once: these are read several times per task.
 CREATED, PENDING, QUEUED = TaskState.CREATED, TaskState.PENDING, TaskState.QUEUED
@@ -71,12 +73,13 @@ class Books:
     # CPython has no fast way to an attribute or a method.
     __slots__ = (
         "_front_order",
-        "_held_quotas",
+        "_holds",
         "_missing_told",
         "_next_order",
         "_plan_at",
         "_review_at",
         "_usual",
+        "_waiters",
         "_warned_of_quota",
         "agenda",
         "bindings",
@@ -167,8 +170,10 @@ class Books:
         self._front_order: int = 0
         self._plan_at: float | None = None
         self._review_at = inf
-        #: Ids of the quotas that waiting tasks hold, as of the last plan.
-        self._held_quotas: set[int] = set()
+        #: What is kept for waiting tasks, as of the last plan.
+        self._holds = Holds()
+        #: The idle workers without quota for the only lane that waits, if somebody had to know.
+        self._waiters: Waiters | None = None
         #: True when a task without wishes could run on somebody: the usual case, judged once.
         self._usual = False
 

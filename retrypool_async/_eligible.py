@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from ._agenda import Due
 from ._books import Books, route_key
-from ._ready import Route, RouteKey
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from ._ready import Route, RouteKey
     from ._record import WorkerRecord
     from ._task import Cost, Task
 
@@ -32,7 +32,7 @@ class Eligibility(Books):
         if route is None:
             if len(routes) >= self.ready.prune_at:
                 self.ready.prune()
-            route = routes[key] = Route(key, self.ready.shares)
+            route = self.ready.new_route(key)
             self._set_mask(route, now)
         elif key.affinity is not None:
             self._set_mask(route, now)
@@ -116,7 +116,7 @@ class Eligibility(Books):
             or (record.cooling_until > now and record.cooling_until >= now + wait)
         ):
             return
-        lane = route.heads.first()
+        lane = route.first()
         spill_at = (now if lane is None else lane.peek().ready_at) + wait
         if spill_at > now or self.roster.free & record.bit:
             route.mask = record.bit
@@ -125,7 +125,7 @@ class Eligibility(Books):
 
     def _release_from_bound(self, route: Route, now: float) -> None:
         """Let a route's tasks go to whoever may run them, if its first has waited long enough."""
-        lane = route.heads.first()
+        lane = route.first()
         if lane is not None and lane.peek().ready_at + self.settings.affinity_wait > now:
             self._set_mask(route, now)  # another is the first by now
             return

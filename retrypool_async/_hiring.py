@@ -52,7 +52,7 @@ class Hiring(Staff):
         limit = self.concurrency
         places = inf if limit is None else limit - self.held
         return elastic.missing(
-            self.roster, self.ready, 0 if self.paused else places, self._held_quotas, now
+            self.roster, self.ready, 0 if self.paused else places, self._holds, now
         )
 
     def _hire(self, elastic: Elastic, now: float) -> None:

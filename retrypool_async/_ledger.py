@@ -145,7 +145,7 @@ class Ledger(Outcomes):
             if what is RETRY:
                 may_start = self._fall_due(whom, now) or may_start
             elif what is Due.PLAN:
-                self._plan(now)
+                self._wake(now)
             elif what is Due.SPILL:
                 self._spill(whom, now)
             elif what is Due.LIMIT:

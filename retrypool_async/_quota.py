@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._guard import GuardedLimiter
 from ._levels import Levels
-from ._meters import Limit, Meter, meter_of, used_before
+from ._meters import BucketMeter, Limit, Meter, WindowMeter, meter_of, used_before
 from ._reported import Reported
 from ._task import Cost
 from ._time import wall_time
@@ -142,6 +142,18 @@ class Quota:
         self._before.append(Levels.parse(levels))
 
     @property
+    def steady(self) -> bool:
+        """True when it has room at the time that `until` has said, unless it is changed by us.
+
+        Wall clocks may be set, and limiters of users' own do as they like.
+        """
+        return all(
+            isinstance(meter, WindowMeter | BucketMeter)
+            for meters in self._limits.values()
+            for meter in meters
+        )
+
+    @property
     def dimensions(self) -> frozenset[str]:
         """The names of the dimensions it limits."""
         return frozenset(self._limits)
@@ -154,6 +166,11 @@ class Quota:
             if wait > longest:
                 longest = wait
         return longest
+
+    def until_room(self, dimension: str, amount: float, now: float) -> float:
+        """Seconds until so much of one dimension could be granted; 0 when it can be now."""
+        meters = self._meters.get(dimension, ())
+        return max((meter.until(amount, now) for meter in meters), default=0.0)
 
     def take(self, cost: Cost, now: float) -> None:
         """Debit all of `cost`."""

@@ -26,8 +26,8 @@ from ._task import Task
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
 
+    from ._lane import Lane
     from ._quota import Quota
-    from ._ready import Lane
     from ._record import WorkerRecord
 
 #: How far ahead is looked: so many starts, divided among the workers, but `LEAST` in any case. A
@@ -98,8 +98,7 @@ class Rehearsal(Ledger):
             if record.task is not None:
                 self._copy_held(record.task, twin)
         self.roster = original.copy(self._records)
-        held = self._original._held_quotas
-        self._held_quotas = {id(twin) for quota, twin in quotas.items() if id(quota) in held}
+        self._holds = self._original._holds.copy(quotas)
 
     def _copy_held(self, task: Task, holder: WorkerRecord) -> None:
         """What is on a worker has begun, or is about to: here it has."""
@@ -162,7 +161,7 @@ class Rehearsal(Ledger):
         if twin is None:
             twin = self.ready.routes.get(route.key)
             if twin is None:
-                twin = self.ready.routes[route.key] = Route(route.key, self.ready.shares)
+                twin = self.ready.new_route(route.key)
             twin.mask, twin.spill_at = route.mask, route.spill_at
             twin.blocked = route.blocked.copy()
             self._routes[route] = twin

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from copy import copy
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -78,8 +78,9 @@ class Roster:
         self._tagged: dict[str, int] = {}
         #: The smallest capacity of any worker per dimension, by (tags, pinned id).
         self._floors: dict[tuple[frozenset[str], int | None], dict[str, float]] = {}
-        #: Quotas that several workers have; forgotten whenever the membership or a quota changes.
-        self._shared: frozenset[Any] | None = None
+        #: Who has each quota, as bitmasks; forgotten whenever the membership or a quota changes.
+        self._owners: dict[Any, int] | None = None
+        self._steady: bool | None = None
         #: Counted when asked for; forgotten whenever a worker comes, goes or changes.
         self._headcount: Headcount | None = None
 
@@ -116,7 +117,7 @@ class Roster:
         roster._places = [None if who is None else twins.get(who) for who in self._places]
         roster._vacant, roster._tagged = self._vacant.copy(), self._tagged.copy()
         roster._floors = {}
-        roster._shared = None
+        roster._owners = roster._steady = None
         return roster
 
     def changed(self, record: WorkerRecord) -> None:
@@ -134,15 +135,35 @@ class Roster:
             for tag in record.listed:
                 self._tagged[tag] = self._tagged.get(tag, 0) | bit
         self._floors.clear()
-        self._shared = None
+        self._owners = self._steady = None
         self._headcount = None
 
     def is_shared(self, quota: Any) -> bool:
         """True when several workers have this quota."""
-        if self._shared is None:
-            owned = [quota for record in self.workers.values() for quota in set(record.quotas)]
-            self._shared = frozenset(quota for quota, n in Counter(owned).items() if n > 1)
-        return quota in self._shared
+        owners = self._owners_of(quota)
+        return owners & (owners - 1) != 0
+
+    def all_in(self, mask: int, quota: Any) -> bool:
+        """True when all workers that have this quota are among those of a bitmask."""
+        return not self._owners_of(quota) & ~mask
+
+    @property
+    def steady(self) -> bool:
+        """True when all quotas have room at the time they say, unless the pool changes them."""
+        if self._steady is None:
+            self._steady = all(quota.steady for quota in self._all_owners())
+        return self._steady
+
+    def _owners_of(self, quota: Any) -> int:
+        return self._all_owners().get(quota, 0)
+
+    def _all_owners(self) -> dict[Any, int]:
+        if self._owners is None:
+            self._owners = {}
+            for record in self.workers.values():
+                for owned in record.quotas:
+                    self._owners[owned] = self._owners.get(owned, 0) | record.bit
+        return self._owners
 
     def recount(self) -> None:
         """Forget the headcount: a worker has changed its state, or what is wanted of it."""

@@ -94,7 +94,7 @@ class Runs(Hiring):
         self.roster.set_free(record)
         if self.observed:
             self._told_worker(record, before, "free", now)
-        if blocked or self.concurrency is not None:
+        if (blocked or self.concurrency is not None) and not self._wait_along(record, now):
             self._plan(now)
         return None
 

@@ -25,6 +25,11 @@ Cost = tuple[tuple[str, float], ...]
 ONE_REQUEST: Cost = (("requests", 1.0),)
 
 
+def dimensions_of(cost: Cost) -> frozenset[str]:
+    """The dimensions that a cost takes anything from."""
+    return frozenset(dimension for dimension, amount in cost if amount)
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class TaskOptions:
     """What was asked for at `submit`, validated. Shared between tasks, and never changed."""

@@ -36,6 +36,8 @@ INTERNAL = {
     "Quota.carry_over",
     "Quota.copy",
     "Quota.passed_on",
+    "Quota.steady",
+    "Quota.until_room",
     "RetryPolicy.decide",
     "RetryPolicy.usual_wait",
     "Subscription.end",

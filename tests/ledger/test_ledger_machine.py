@@ -33,9 +33,11 @@ LIMITS: list[dict[str, Window | Bucket] | None] = [
     {"requests": Window(5, per=2)},
     {"requests": Bucket(3, per=2)},
     {"requests": Window(3, per=2), "tokens": Window(10, per=4)},
+    {"tokens": Window(10, per=4), "seats": Window(2, per=3)},
 ]
 COSTS = [cost_of(), cost_of(), cost_of(), cost_of(0.0), cost_of(2.0), cost_of(5.0)]
-COSTS += [cost_of(1.0, tokens=4.0), cost_of(1.0, tokens=9.0)]
+COSTS += [cost_of(1.0, tokens=4.0), cost_of(1.0, tokens=9.0), cost_of(0.0, tokens=4.0)]
+COSTS += [cost_of(1.0, seats=1.0), cost_of(1.0, tokens=4.0, seats=2.0)]
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -43,6 +45,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     play: Play
     limits: ClassVar[list[Any]] = LIMITS
+    alike: ClassVar[bool] = False
     breaker: Breaker | None = None
     retry_budget: RetryBudget | None = None
 
@@ -84,6 +87,8 @@ class LedgerMachine(RuleBasedStateMachine):
         order_key=st.sampled_from([None, None, None, "a", "b"]),
     )
     def submit(self, amount: int, cost: Cost, **options: Any) -> None:
+        if self.alike:
+            amount, cost, options = 3 * amount, cost_of(), {}
         for _ in range(amount):
             self.play.submit(cost, **options)
 
@@ -310,6 +315,13 @@ class BreakerMachine(LedgerMachine):
     breaker = Breaker(1, cooldown=2, max_cooldown=4, max_ejected=0.4)
 
 
+class QueueMachine(LedgerMachine):
+    """The same with tasks that are all alike: then few workers are asked for quota."""
+
+    limits: ClassVar[list[Any]] = LIMITS[1:5]
+    alike: ClassVar[bool] = True
+
+
 LIVES = settings(
     max_examples=800,
     stateful_step_count=50,
@@ -339,3 +351,11 @@ class TestBreakers(BreakerMachine.TestCase):
     """The same with breakers."""
 
     settings = settings(LIVES, max_examples=300)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+class TestQueues(QueueMachine.TestCase):
+    """The same with one long queue."""
+
+    settings = settings(LIVES, max_examples=200)
