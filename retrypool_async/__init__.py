@@ -19,6 +19,7 @@ from ._errors import (
     PoolClosed,
     QueueFull,
     QueueTimeout,
+    QuotaTimeout,
     RetryBudgetExceeded,
     RetryPoolError,
     SnoozeLimit,
@@ -30,11 +31,12 @@ from ._errors import (
     WorkerRemoved,
     WorkerStartFailed,
 )
+from ._forecast import Forecast
 from ._handle import TaskHandle
 from ._hooks import AttemptEnded, AttemptFailed, Hooks, Subscription
 from ._limits import Bucket, Daily, Limiter, Window
-from ._moves import BreakerMoved, Event, TaskMoved, WorkerMoved
-from ._options import SubmitOptions
+from ._moves import BreakerMoved, Event, TaskMoved, WorkerMoved, WorkersMissing
+from ._options import RoutingOptions, SubmitOptions
 from ._past import Move, Times
 from ._pool import Pool
 from ._quota import Quota
@@ -88,6 +90,7 @@ __all__ = [
     "Event",
     "FactorySnapshot",
     "FailureAction",
+    "Forecast",
     "Frame",
     "FunctionWorker",
     "Hooks",
@@ -104,6 +107,7 @@ __all__ = [
     "QueueFull",
     "QueueTimeout",
     "Quota",
+    "QuotaTimeout",
     "RandomChoice",
     "ResourceWorker",
     "RetryBudget",
@@ -111,6 +115,7 @@ __all__ = [
     "RetryPolicy",
     "RetryPoolError",
     "RoundRobin",
+    "RoutingOptions",
     "Snapshot",
     "Snooze",
     "SnoozeLimit",
@@ -143,6 +148,7 @@ __all__ = [
     "WorkerStartFailed",
     "WorkerState",
     "WorkerWish",
+    "WorkersMissing",
     "current_task",
 ]
 

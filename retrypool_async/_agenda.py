@@ -69,6 +69,22 @@ class Agenda:
             if self._counts(what, whom, when):
                 yield what, whom, when
 
+    def copy(
+        self, counts: Callable[[Due, Any, float], bool], twin_of: Callable[[Due, Any], Any]
+    ) -> Agenda:
+        """The same entries about the twins of those they are about, where these have one."""
+        agenda = Agenda(counts)
+        heap = agenda._heap
+        for when, serial, what, whom in self._heap:
+            twin = None if whom is None else twin_of(what, whom)
+            if whom is None or twin is not None:
+                heap.append((when, serial, what, twin))
+        heapify(heap)
+        agenda._serial = self._serial
+        agenda._sweep_at = 64 + 2 * len(heap)
+        agenda.next_at = heap[0][0] if heap else inf
+        return agenda
+
     def tasks(self, what: Due) -> Iterator[Task]:
         """The tasks of all entries of one kind that count, in no particular order."""
         for when, _, kind, whom in self._heap:

@@ -17,12 +17,13 @@ from ._bindings import Bindings
 from ._budget import Retries
 from ._errors import CostTooLarge, NoWorkers, RetryPoolError, Unroutable, WorkerRemoved
 from ._holds import Holds
-from ._moves import BreakerMoved, TaskMoved, WorkerMoved
+from ._moves import BreakerMoved, TaskMoved, WorkerMoved, WorkersMissing
 from ._ready import ReadyQueue, RouteKey, wishes
 from ._record import WorkerRecord
 from ._roster import Roster
 from ._router import LeastRecentlyUsed, Strategy
 from ._sequences import Sequences
+from ._shares import Shares
 from ._states import EndReason, TaskState, WorkerState, WorkerWish, plain_members
 from ._task import Task
 from ._waits import Waits
@@ -42,6 +43,9 @@ IDLE, BUSY, PROMISED = WorkerState.IDLE, WorkerState.BUSY, WorkerState.RESERVED
 RUN = WorkerWish.RUN
 RETRY = Due.RETRY
 
+#: Seconds of waiting for quota that are worth a warning.
+LONG_WAIT = 30.0
+
 
 @plain_members
 class Effect(Enum):
@@ -54,6 +58,8 @@ class Effect(Enum):
     OVERDUE = auto()  #: (worker, task): its attempt has reached its limit
     SETTLED = auto()  #: (task, None): tell who waits for it
     DEADLOCK = auto()  #: (wait, chain): tell the attempt that it waits in vain
+    MISSING = auto()  #: (event, None): tasks wait, no worker is there; tell the log, and observers
+    LONG_WAIT = auto()  #: (task, seconds): it waits for quota for long; tell the log
     BREAKER = auto()  #: (worker, event): its breaker has moved; tell the log and the observers
     STUCK = auto()  #: (worker, None): its code ignores being stopped
     GONE = auto()  #: (worker, None): it has left the pool
@@ -75,11 +81,13 @@ class Books:
     __slots__ = (
         "_front_order",
         "_holds",
+        "_missing_told",
         "_next_order",
         "_plan_at",
         "_review_at",
         "_usual",
         "_waiters",
+        "_warned_of_quota",
         "agenda",
         "bindings",
         "cancelled",
@@ -91,6 +99,7 @@ class Books:
         "ending",
         "held",
         "live",
+        "notable_wait",
         "observed",
         "outbox",
         "paused",
@@ -116,7 +125,7 @@ class Books:
         self.strategy: Strategy = strategy or LeastRecentlyUsed()
         #: Attempts that may be in progress at once over all workers; None for no limit.
         self.concurrency: int | None = None
-        self.ready = ReadyQueue(settings.lane_weights)
+        self.ready = ReadyQueue(Shares(settings.lane_weights))
         self.roster = Roster()
         self.agenda = Agenda(self._counts)
         #: Decides how many workers there should be; None without a factory.
@@ -152,12 +161,20 @@ class Books:
         #: When an attempt last reported that there is less room than was thought.
         self.tightened_at = -inf
 
+        #: A wait for quota alone that is looked at: longer than a task may wait, or the first that
+        #: there is to warn of.
+        limit = settings.max_quota_wait
+        self.notable_wait: float = LONG_WAIT if limit is None else min(limit, LONG_WAIT)
+        self._warned_of_quota = False
+        #: True while it has been told that tasks wait and no worker is there.
+        self._missing_told = False
+
         self.paused = False
         self.resume_at: float | None = None
         #: True once nothing may start any more, and workers close as they come free.
         self.ending = False
         self._next_order = 0
-        self._front_order = 0
+        self._front_order: int = 0
         self._plan_at: float | None = None
         self._review_at = inf
         #: What is kept for waiting tasks, as of the last plan.
@@ -233,8 +250,20 @@ class Books:
         patience = self._patience(task)
         if isinstance(refusal, CostTooLarge) or patience == "raise" or patience == "dead":
             self._end_unserved(task, refusal, now)
-        elif patience != "wait":
-            self.agenda.add(now + patience, Due.START_BY, task)
+        else:
+            if patience != "wait":
+                self.agenda.add(now + patience, Due.START_BY, task)
+            self._tell_if_missing(now)
+
+    def _is_staffed(self) -> bool:
+        """True when a worker is there, if only on its way up, or may be made."""
+        return self.elastic is not None or self.roster.headcount().staying > 0
+
+    def _tell_if_missing(self, now: float) -> None:
+        """Tasks wait. Tell if no worker is there, once until one has been."""
+        if not self._missing_told and not self._is_staffed():
+            self._missing_told = True
+            self.outbox.append((Effect.MISSING, WorkersMissing(now), None))
 
     def _end_unserved(self, task: Task, refusal: RetryPoolError, now: float) -> None:
         """End a task that waits and that nobody may take."""
@@ -262,8 +291,8 @@ class Books:
         elif before is SCHEDULED:
             self.scheduled -= 1
         self._moved(task, state, reason.value, now, run)
-        if self.retries is not None:
-            self._end_retry(task)
+        if self.retries is not None and task.past is not None:
+            self.retries.end(task.past)
         task.reason = reason
         task.value = error
         task.ended_at = now
@@ -307,36 +336,6 @@ class Books:
         if what is Due.REBUILD:
             return bool(whom.state is WorkerState.FAILED and whom.rebuild_at == when)
         return bool((self if whom is None else whom).resume_at == when)
-
-    # -- counting retries, under a budget only --------------------------------------------------
-
-    def _begin_retry(self, task: Task) -> None:
-        """An attempt has failed, and another is scheduled."""
-        past = task.past
-        assert past is not None
-        assert self.retries is not None
-        if not past.retrying:  # else one retry has ended, and another follows it
-            past.retrying = True
-            self.retries.under_way += 1
-
-    def _end_retry(self, task: Task) -> None:
-        """A task has ended; if it was being retried, another may be."""
-        past = task.past
-        if past is not None and past.retrying:
-            assert self.retries is not None
-            past.retrying = False
-            self.retries.under_way -= 1
-
-    def _turn(self, task: Task, now: float) -> float:
-        """When it is a task's turn among all retries: `now`, or the slot that it has just taken."""
-        past, retries = task.past, self.retries
-        assert past is not None
-        if retries is None or not past.retrying or past.paced:
-            past.paced = False  # what it has waited for, if anything, has come
-            return now
-        slot = retries.next_slot(now)
-        past.paced = slot > now
-        return slot
 
     # -- telling ---------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ they are told, times included, and act on nothing.
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -101,6 +102,12 @@ class Health:
         #: How long it opens next time, and when it closed last.
         self._length = breaker.cooldown
         self._closed_at = 0.0
+
+    def copy(self) -> Health:
+        """The same state, to be played with."""
+        twin = copy(self)
+        twin._failing, twin._recent = self._failing.copy(), self._recent.copy()
+        return twin
 
     @property
     def heeds_success(self) -> bool:

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
+from typing import TYPE_CHECKING
 
 from ._time import TOLERANCE, count, number
+
+if TYPE_CHECKING:
+    from ._past import Past
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -64,4 +68,25 @@ class Retries:
             return now
         slot = max(now, self._next_at)
         self._next_at = slot + 1.0 / rate
+        return slot
+
+    def begin(self, past: Past) -> None:
+        """An attempt of a task has failed, and another is scheduled."""
+        if not past.retrying:  # else one retry has ended, and another follows it
+            past.retrying = True
+            self.under_way += 1
+
+    def end(self, past: Past) -> None:
+        """A task has ended; if it was being retried, another may be."""
+        if past.retrying:
+            past.retrying = False
+            self.under_way -= 1
+
+    def turn(self, past: Past, now: float) -> float:
+        """When it is a task's turn among all retries: `now`, or the slot that it has just taken."""
+        if not past.retrying or past.paced:
+            past.paced = False  # what it has waited for, if anything, has come
+            return now
+        slot = self.next_slot(now)
+        past.paced = slot > now
         return slot

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from functools import partial
-from math import inf
 from typing import TYPE_CHECKING, Any
 
 from ._agenda import Due
-from ._books import BUSY, IDLE, PROMISED, QUEUED, Effect, is_usual, route_key
+from ._books import IDLE, QUEUED, Effect, is_usual, route_key
 from ._errors import CostTooLarge
 from ._holds import Holds
 from ._idleness import Idleness
 from ._ready import ANY_WORKER, Route
 from ._record import WorkerRecord
 from ._router import Search
-from ._states import Order, WorkerState, WorkerWish
+from ._states import Order, WorkerState
 from ._task import ONE_REQUEST, Task
 
 if TYPE_CHECKING:
@@ -41,7 +40,8 @@ class Dispatch(Idleness):
             return  # what waits is about to be ended
         ready = self.ready
         ready.prune()
-        self._usual = self._refusal(ANY_WORKER, ONE_REQUEST) is None
+        staffed = self._is_staffed()
+        self._usual = staffed and self._refusal(ANY_WORKER, ONE_REQUEST) is None
         self._begin_new_rounds(now)
         for route in list(ready.routes.values()):
             self._set_mask(route, now)
@@ -54,6 +54,9 @@ class Dispatch(Idleness):
                     lane.refused_since = now
                     for task in list(lane):
                         self._be_patient(task, refusal, now)
+        self._missing_told = self._missing_told and not staffed
+        if self.waiting:
+            self._tell_if_missing(now)
         self._plan(now)
         self.break_deadlocks(now)
 
@@ -87,7 +90,9 @@ class Dispatch(Idleness):
         found = self._first_match(now)
         if found is None:
             return False
-        self._assign(*found, now)
+        lane, record = found
+        if record is not None:
+            self._assign(lane, record, now)
         return True
 
     def _assign(self, lane: Lane, record: WorkerRecord, now: float) -> None:
@@ -102,10 +107,11 @@ class Dispatch(Idleness):
         self._reserve(record, task, lane.route, now)
         self.outbox.append((Effect.ASSIGN, record, task))
 
-    def _first_match(self, now: float) -> tuple[Lane, WorkerRecord] | None:
+    def _first_match(self, now: float) -> tuple[Lane, WorkerRecord | None] | None:
         """The first task that may start now, as the head of its lane, and a worker for it.
 
-        Without one, note what the tasks in line hold, and until when.
+        No worker if that task would have waited for quota for too long: then it has ended. Without
+        a task, note what the tasks in line hold, and until when.
         """
         search = Search(self.strategy)
         free, roster = self.roster.free, self.roster
@@ -123,6 +129,9 @@ class Dispatch(Idleness):
             search.hold(lane.cost, partial(roster.all_in, route.mask), now)
             if task.blocked_at is None:
                 task.blocked_at = now
+            waits = now - task.blocked_at + search.shortest
+            if waits > self.notable_wait and self._has_outwaited(task, now):
+                return lane, None
             route.blocked.add(lane.cost)
             self.ready.changed()
             # A task that is blocked closes a worker to those behind it which take from the same,
@@ -232,6 +241,10 @@ class Dispatch(Idleness):
             task.blocked_at = now
         self._plan_at = None
         if waiters.next_at is not None:
+            waits = waiters.next_at - task.blocked_at
+            if waits > self.notable_wait and self._has_outwaited(task, now):
+                self._plan(now)
+                return
             self._plan_again_at(waiters.next_at, now)
 
     def _requeue(
@@ -264,6 +277,8 @@ class Dispatch(Idleness):
             refusal = self._refusal(key, task.cost)
             if refusal is not None:
                 self._be_patient(task, refusal, now)
+            elif not self._usual:
+                self._tell_if_missing(now)
         if task.tried_mask:
             self.break_deadlocks(now)  # by what it excludes
 
@@ -283,7 +298,7 @@ class Dispatch(Idleness):
 
     def _fall_due(self, task: Task, now: float) -> bool:
         """A task has waited for its retry. True when it may be able to start at once."""
-        if self.retries is not None and (turn := self._turn(task, now)) > now:
+        if self.retries is not None and (turn := self.retries.turn(task.begin_past(), now)) > now:
             task.due = turn
             self.agenda.add(turn, Due.RETRY, task)
             return False
@@ -328,71 +343,3 @@ class Dispatch(Idleness):
         self.concurrency = limit
         self._plan(now)
         self.break_deadlocks(now)
-
-    # -- looking ahead ---------------------------------------------------------------------------
-
-    def _earliest(self, task: Task, now: float) -> float:
-        """A lower bound of when the task could start, as far as cooldowns are known."""
-        key = route_key(task)
-        mask = self.roster.eligible(key.require, key.worker) & ~key.spent
-        if key.tried and self._has_untried(key, task.cost):
-            mask &= ~key.tried
-        earliest = inf
-        for record in self.roster.of(mask):
-            if record.routable:
-                earliest = min(earliest, max(record.cooling_until, now))
-        if self.elastic is not None and self.may_come(key, task.cost):
-            earliest = min(earliest, max(self.elastic.retry_at, now))
-        return earliest
-
-    def alternatives(self, task: Task, record: WorkerRecord, by: float) -> bool:
-        """True when a worker other than `record` may be expected to take the task `by` then."""
-        key = route_key(task)
-        mask = self.roster.eligible(key.require, key.worker) & ~key.spent & ~record.bit
-        if any(
-            other.routable and other.cooling_until <= by and other.affords(task.cost)
-            for other in self.roster.of(mask)
-        ):
-            return True
-        elastic = self.elastic
-        return elastic is not None and elastic.retry_at <= by and self.may_come(key, task.cost)
-
-    def outlook(self, task: Task, now: float) -> tuple[str, float | None]:
-        """What a waiting task waits for, and seconds until a worker could take it, if known."""
-        best: tuple[float, str] | None = None
-        unknown: str | None = None
-        key = route_key(task)
-        if self.paused:
-            return "paused", None
-        if self.sequences.ahead_of(task) is not None:
-            return "order", None
-        mask = self.roster.eligible(key.require, key.worker) & ~key.spent
-        for record in self.roster.of(mask):
-            why, wait = self.obstacle(record, task, now)
-            if wait is None:
-                unknown = why
-            elif best is None or wait < best[0]:
-                best = (wait, why)
-        if best is not None and unknown != "busy":
-            return best[1], best[0]
-        if unknown is None:
-            unknown = "starting" if self.may_come(key, task.cost) else "no workers"
-        return unknown, None
-
-    def obstacle(self, record: WorkerRecord, task: Task, now: float) -> tuple[str, float | None]:
-        """What keeps a worker from taking a task, and for how many seconds, if that is known."""
-        if record.wish is WorkerWish.PAUSE:
-            return "paused", None
-        if record.state in (BUSY, PROMISED):
-            return "busy", None
-        if record.state is WorkerState.STARTING:
-            return "starting", None
-        if record.cooling_until > now:
-            ejected = self.roster.ejected & record.bit
-            return "breaker open" if ejected else "cooling", record.cooling_until - now
-        if record.state is not IDLE:
-            return record.state.name.lower(), None
-        wait = max((quota.until(task.cost, now) for quota in record.quotas), default=0.0)
-        if wait > 0.0:
-            return "quota", wait
-        return "free", 0.0

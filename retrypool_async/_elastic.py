@@ -168,7 +168,7 @@ class Elastic:
         found, again_at = 0, inf
         #: Dimensions of what all share that those first in line wait for, or use up.
         gone: set[str] = set()
-        for lane in islice(_lanes(ready, now), LOOK_AHEAD):
+        for lane in islice(lanes_by_route(ready, now), LOOK_AHEAD):
             key, cost = lane.route.key, lane.cost
             if (
                 key.worker is not None
@@ -229,7 +229,7 @@ class Elastic:
         return going, inf
 
 
-def _lanes(ready: ReadyQueue, now: float) -> Iterator[Lane]:
+def lanes_by_route(ready: ReadyQueue, now: float) -> Iterator[Lane]:
     """The lanes in which tasks wait, those of one route together."""
     for route in ready.in_order(now):
         for kind in route.heads.in_order():

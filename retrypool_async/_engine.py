@@ -20,6 +20,7 @@ from ._errors import PoolClosed
 from ._explain import explain
 from ._handle import TaskHandle
 from ._hooks import Subscription
+from ._rehearsal import Rehearsal
 from ._reports import Settlement
 from ._snapshot import Snapshot, take_snapshot
 from ._states import (
@@ -31,16 +32,18 @@ from ._states import (
     WorkerState,
 )
 from ._steps import cut_own_frames
+from ._task import Task
 from ._waiting import Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ._elastic import Elastic
+    from ._forecast import Forecast
     from ._ready import RouteKey
     from ._record import WorkerRecord
     from ._reports import Allowance
-    from ._task import Cost, Task, TaskOptions
+    from ._task import Cost, TaskOptions
     from ._worker import Traits
 
 logger = logging.getLogger("retrypool_async")
@@ -322,6 +325,13 @@ class Engine(Waiting):
         else:
             self.ledger.sync(task, run, report, self.quotas, self.now())
         self.carry_out()
+
+    def forecast(self, options: TaskOptions, cost: Cost, key: RouteKey) -> Forecast:
+        """When and where a task would start that was submitted now. Raises what that would."""
+        now = self.call_time()
+        rehearsal = Rehearsal(self.ledger, now)
+        rehearsal.submit(Task(None, None, options, cost, None, now), key, now)
+        return rehearsal.forecast()
 
     def explain(self, task: Task) -> str:
         return explain(self.ledger, task, self.now())

@@ -47,9 +47,10 @@ class QueueTimeout(RetryPoolError, TimeoutError):
 
     Attributes:
         reason: What it waited for: "busy", "quota", "cooling", "breaker open", "paused",
-            "starting", "no workers", "free" (others went first), or the state of the worker that it
-            may run on: "resetting", "failed", "stuck".
-        next_available: Seconds until a worker could have taken it, or None when unknown.
+            "starting", "no workers", "order", "turn" (others went first), or the state of the
+            worker that it may run on: "resetting", "failed", "stuck".
+        next_available: Seconds until a worker could have taken it, had nothing else waited, or None
+            when that is unknown.
     """
 
     def __init__(self, reason: str, next_available: float | None = None) -> None:
@@ -62,6 +63,19 @@ class QueueTimeout(RetryPoolError, TimeoutError):
     def retry_after(self) -> float | None:
         """Seconds after which a new try makes sense, as for an HTTP `Retry-After`."""
         return self.next_available
+
+
+class QuotaTimeout(QueueTimeout):
+    """Quota alone would have kept the task waiting for longer than the pool's `max_quota_wait`.
+
+    Attributes:
+        reason: "quota".
+        next_available: Seconds until a worker has quota for it.
+    """
+
+    def __init__(self, next_available: float, limit: float) -> None:
+        super().__init__("quota", next_available)
+        self.args = (f"no quota for another {next_available:.5g} s; max_quota_wait is {limit:g} s",)
 
 
 class NoWorkers(RetryPoolError):

@@ -1,10 +1,11 @@
-"""Why a task has not started, in words."""
+"""Why a task has not started, and when it will, in words."""
 
 from __future__ import annotations
 
 from math import inf
 from typing import TYPE_CHECKING
 
+from ._rehearsal import Rehearsal
 from ._states import FINAL_STATES, TaskState
 
 if TYPE_CHECKING:
@@ -23,12 +24,29 @@ def _although_free(ledger: Ledger, record: WorkerRecord, task: Task, now: float)
 
 
 def explain(ledger: Ledger, task: Task, now: float) -> str:
-    """Why a task has not started, worker by worker; or what has become of it."""
+    """Why a task has not started, worker by worker, and when it will; or what became of it."""
     if task.state in FINAL_STATES:
         succeeded = task.state is TaskState.SUCCEEDED
         return "succeeded" if succeeded else f"ended: {task.reason.value}"
     if task.state in (TaskState.RESERVED, TaskState.RUNNING):
         return f"{task.state.name.lower()} on {task.holder.name}"
+    why, when = _obstacles(ledger, task, now), _start(ledger, task, now)
+    return why if when is None else f"{why}; {when}"
+
+
+def _start(ledger: Ledger, task: Task, now: float) -> str | None:
+    """When and where a waiting task starts; None if nobody knows."""
+    forecast = Rehearsal(ledger, now, task).forecast()
+    if forecast.start_in is None:
+        return None
+    ahead = f", {forecast.ahead} before it" if forecast.ahead else ""
+    if forecast.worker is None:
+        return f"starts in {forecast.start_in:.1f} s at the earliest{ahead}"
+    return f"starts in {forecast.start_in:.1f} s on {forecast.worker.name}{ahead}"
+
+
+def _obstacles(ledger: Ledger, task: Task, now: float) -> str:
+    """What stands between a waiting task and each of the workers."""
     if task.state is TaskState.SCHEDULED:
         return f"retry in {task.due - now:.1f} s"
     if ledger.paused:

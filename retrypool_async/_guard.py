@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ._limits import Limiter
-    from ._meters import Meter
+    from ._meters import Meter, Stage
 
 logger = logging.getLogger("retrypool_async")
 
@@ -109,6 +109,10 @@ class GuardedLimiter:
         if not (isinstance(other, GuardedLimiter) and other._limiter is self._limiter):
             self.take(other.used(now), now)
 
+    def copy(self, stage: Stage) -> GuardedLimiter:
+        """What can be known of it without taking anything."""
+        return GuardedLimiter(self._dimension, FrozenLimiter(self, stage.began))
+
     def _log(self, method: str) -> None:
         if method not in self._logged:
             self._logged.add(method)
@@ -118,3 +122,27 @@ class GuardedLimiter:
                 method,
                 exc_info=True,
             )
+
+
+class FrozenLimiter:
+    """Stands for one that cannot be copied: it says what that says now, whatever is taken."""
+
+    def __init__(self, limiter: GuardedLimiter, at: float) -> None:
+        self._limiter = limiter
+        self._at = at
+
+    @property
+    def capacity(self) -> float:
+        return self._limiter.capacity
+
+    def until(self, amount: float, now: float) -> float:
+        return max(self._at + self._limiter.until(amount, self._at) - now, 0.0)
+
+    def left(self, now: float) -> float:
+        return self._limiter.left(self._at)
+
+    def take(self, amount: float, now: float) -> None:
+        pass
+
+    def refund(self, amount: float, at: float) -> None:
+        pass

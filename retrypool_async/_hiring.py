@@ -36,11 +36,7 @@ class Hiring(Staff):
         elastic = self.elastic
         if elastic is None or self.ending:
             return
-        limit = self.concurrency
-        places = inf if limit is None else limit - self.held
-        missing, again_at = elastic.missing(
-            self.roster, self.ready, 0 if self.paused else places, self._holds, now
-        )
+        missing, again_at = self._missing(elastic, now)
         for _ in range(missing):
             self._hire(elastic, now)
         idle, due_at = elastic.surplus(self.roster, self.ready, now)
@@ -50,6 +46,14 @@ class Hiring(Staff):
         if when < self._review_at:
             self._review_at = when
             self.agenda.add(when, Due.REVIEW, None)
+
+    def _missing(self, elastic: Elastic, now: float) -> tuple[int, float]:
+        """How many workers to have made now, and when to ask again if nothing happens till then."""
+        limit = self.concurrency
+        places = inf if limit is None else limit - self.held
+        return elastic.missing(
+            self.roster, self.ready, 0 if self.paused else places, self._holds, now
+        )
 
     def _hire(self, elastic: Elastic, now: float) -> None:
         """Take in a worker that is still to be made. It counts from this moment on."""

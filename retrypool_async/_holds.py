@@ -6,7 +6,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from ._quota import Quota
     from ._task import Cost
@@ -29,6 +29,14 @@ class Holds:
 
     def __bool__(self) -> bool:
         return bool(self._kept)
+
+    def copy(self, twins: Mapping[Quota, Quota]) -> Holds:
+        """The same of the twins of the quotas, to be played with."""
+        holds = Holds()
+        for quota, twin in twins.items():
+            if id(quota) in self._kept:
+                holds._kept[id(twin)] = self._kept[id(quota)].copy()
+        return holds
 
     def keep(self, quotas: Collection[Quota], cost: Cost, now: float) -> tuple[list[Quota], float]:
         """Keep for a task what it needs of the quotas that it waits for.

@@ -47,6 +47,8 @@ class Intake(Runs):
                 isinstance(refusal, CostTooLarge) or self._patience(task) == "raise"
             ):
                 raise refusal
+            if refusal is None and not self._usual:
+                self._tell_if_missing(now)
             if key is not ANY_WORKER:
                 route = self._route(key, now)
         options = task.options

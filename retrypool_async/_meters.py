@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections import deque
+from copy import copy
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,19 @@ WALL_TOLERANCE = 1e-6
 MOST_LOWS = 1000
 #: A clock that is put back by more was wrong about the day.
 LONGEST_DAY = 2 * 86_400.0
+
+
+class Stage:
+    """Where copies of meters are played with: a time of its own, that starts with the present."""
+
+    def __init__(self, now: float) -> None:
+        self.began = self.now = now
+        self._began_on = wall_time()
+        #: The copy of each limiter, since several meters may be of one.
+        self.limiters: dict[AsyncLimiter, AsyncLimiter] = {}
+
+    def wall_time(self) -> float:
+        return self._began_on + (self.now - self.began)
 
 
 class WindowMeter:
@@ -124,6 +138,12 @@ class WindowMeter:
             self._log = deque(other._log)
             self._used = other._used
 
+    def copy(self, stage: Stage) -> WindowMeter:
+        """The same state, to be played with."""
+        twin = copy(self)
+        twin._log = self._log.copy()
+        return twin
+
 
 class DailyMeter:
     """The sum of what was taken since the last reset.
@@ -195,6 +215,12 @@ class DailyMeter:
         self._used = other.used(now) + (self._used if on_top else 0.0)
         if isinstance(other, DailyMeter):
             self._since = min(self._since, other._since) if on_top else other._since
+
+    def copy(self, stage: Stage) -> DailyMeter:
+        """The same state, to be played with."""
+        twin = copy(self)
+        twin._clock = stage.wall_time
+        return twin
 
 
 class BucketMeter:
@@ -296,6 +322,17 @@ class BucketMeter:
             self.take(other.used(now), now)
         if isinstance(other, BucketMeter):
             self._lows = deque(other._lows)
+
+    def copy(self, stage: Stage) -> BucketMeter:
+        """The same state, to be played with."""
+        limiter = self._limiter
+        twin = stage.limiters.get(limiter)
+        if twin is None:
+            twin = stage.limiters[limiter] = AsyncLimiter(limiter.max_rate, limiter.time_period)
+            twin._level, twin._last_check = limiter._level, limiter._last_check
+        meter = BucketMeter(twin)
+        meter._lows = self._lows.copy()
+        return meter
 
 
 #: What a quota holds of each of its limits.

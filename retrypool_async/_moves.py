@@ -1,4 +1,4 @@
-"""The events of a pool: one for every move of a task, a worker or a breaker."""
+"""The events of a pool: one for every move of a task, a worker or a breaker, and a few others."""
 
 from __future__ import annotations
 
@@ -40,4 +40,13 @@ class BreakerMoved(NamedTuple):
     at: float
 
 
-Event = TaskMoved | WorkerMoved | BreakerMoved
+class WorkersMissing(NamedTuple):
+    """Tasks wait, and no worker is there that could ever take one. `at` is loop time.
+
+    Told once, and again only after a worker has been there.
+    """
+
+    at: float
+
+
+Event = TaskMoved | WorkerMoved | BreakerMoved | WorkersMissing

@@ -27,7 +27,25 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class SubmitOptions(TypedDict, total=False):
+class RoutingOptions(TypedDict, total=False):
+    """Those options of `submit` that decide where a task may run, and when its turn is."""
+
+    #: Higher goes first. Waiting raises it by 1 for every `aging` seconds.
+    priority: float
+    aging: float | timedelta | None
+    #: Tags that the worker must carry.
+    require: str | Collection[str]
+    #: The only worker that may run it.
+    worker: WorkerRef | int | str | None
+    #: Whose share of the workers it uses: lanes take turns, whatever waits in each.
+    lane: Hashable
+    #: Tasks of one affinity go to the worker that served it last, while that is worth a wait.
+    affinity: Hashable
+    #: Tasks of one key run one after the other, in the order in which they were submitted.
+    order_key: Hashable
+
+
+class SubmitOptions(RoutingOptions, total=False):
     """The options of `submit`, `enqueue`, `map` and `as_completed`. All are optional.
 
     Times are in seconds, or a `timedelta`; 0 means zero, None means no limit.
@@ -35,9 +53,6 @@ class SubmitOptions(TypedDict, total=False):
 
     #: Amount per quota dimension, laid over one request; a number counts requests.
     cost: float | Mapping[str, float]
-    #: Higher goes first. Waiting raises it by 1 for every `aging` seconds.
-    priority: float
-    aging: float | timedelta | None
     #: A retry goes to a worker that has not tried this task, as long as there is one.
     bounce: bool
     #: A retry has no delay and goes first; without `bounce`, to the same worker.
@@ -51,16 +66,6 @@ class SubmitOptions(TypedDict, total=False):
     queue_timeout: float | timedelta | None
     #: What happens when a wait would end past `timeout`: "end" now, or "clip" the wait, once.
     deadline: Literal["end", "clip"]
-    #: Tags that the worker must carry.
-    require: str | Collection[str]
-    #: The only worker that may run it.
-    worker: WorkerRef | int | str | None
-    #: Whose share of the workers it uses: lanes take turns, whatever waits in each.
-    lane: Hashable
-    #: Tasks of one affinity go to the worker that served it last, while that is worth a wait.
-    affinity: Hashable
-    #: Tasks of one key run one after the other, in the order in which they were submitted.
-    order_key: Hashable
     #: Wait when no worker present could ever take it, whatever the pool's `no_workers` says.
     wait_for_worker: bool
     #: Go on when the last caller awaiting it is cancelled.

@@ -53,7 +53,7 @@ class Outcomes(Intake):
         self.succeeded += 1
         self.live -= 1
         if task.past is not None and self.retries is not None:
-            self._end_retry(task)
+            self.retries.end(task.past)
         record.served += 1
         if record.suspect:
             self._exonerate(record, task, now)
@@ -127,7 +127,7 @@ class Outcomes(Intake):
         task.debit = None
         self._schedule(task, delay, run, now)
         if self.retries is not None:
-            self._begin_retry(task)
+            self.retries.begin(task.begin_past())
         record.failed += 1
         record.runs += 1
         record.run_seconds += now - task.started_at
@@ -212,8 +212,8 @@ class Outcomes(Intake):
         self._flag(record)
 
         if self.retries is not None and ruling.counted and isinstance(plan, Again):
-            self._begin_retry(task)
-            if plan.delay == 0.0 and (turn := self._turn(task, now)) > now:
+            self.retries.begin(past)
+            if plan.delay == 0.0 and (turn := self.retries.turn(past, now)) > now:
                 plan = replace(plan, delay=turn - now, front=False, same_worker=False)
         if isinstance(plan, Again) and plan.same_worker and self._may_run(record, task, now):
             self._moved(task, QUEUED, "again at once", now, run)

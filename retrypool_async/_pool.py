@@ -70,6 +70,8 @@ class Pool(PoolStaff[T, R]):
         concurrency: Attempts at once over all workers; 1 runs everything one by one, in order.
         no_workers: What becomes of tasks that no worker present could ever take: "raise" at
             submit (and end those that wait), "wait", wait for so many seconds, or "dead".
+        max_quota_wait: Seconds that a task first in line may wait for quota alone. As soon as it is
+            known that it would wait longer, it dies with `QuotaTimeout`. Default: no limit.
         dead_limit: Dead tasks that are kept.
         history_limit: Attempts, and moves, kept per task: the first and the newest.
         metadata: The metadata that every task starts with.

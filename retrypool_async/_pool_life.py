@@ -1,15 +1,17 @@
-"""A pool's start and its end."""
+"""A pool's start and its end, and how it stands in between."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from ._context import current
 from ._elastic import Elastic
 from ._errors import WorkerStartFailed
+from ._options import RoutingOptions, cost_of, task_options
 from ._pool_base import PoolBase
+from ._ready import wishes
 from ._record import WorkerRecord, WorkerRef
 from ._states import WorkerState
 from ._supervisor import MODES, CloseMode, CloseReport, Supervisor
@@ -18,8 +20,9 @@ from ._time import optional_seconds, seconds
 if TYPE_CHECKING:
     from datetime import timedelta
     from types import TracebackType
-    from typing import Self
+    from typing import Self, Unpack
 
+    from ._forecast import Forecast
     from ._snapshot import Snapshot
 
 T = TypeVar("T")
@@ -28,7 +31,7 @@ Ref = WorkerRef | int | str
 
 
 class PoolLife(PoolBase[T, R]):
-    """The part of `Pool` that starts and closes it."""
+    """The part of `Pool` that starts and closes it, and tells how it stands."""
 
     async def start(self) -> None:
         """Start the pool and its workers, and wait until every worker is open or has failed.
@@ -157,6 +160,40 @@ class PoolLife(PoolBase[T, R]):
         pause = seconds("interval", interval, at_least=1e-3)
         while not condition(self.snapshot()):
             await asyncio.sleep(pause)
+
+    def forecast(
+        self, cost: float | Mapping[str, float] = 1, **options: Unpack[RoutingOptions]
+    ) -> Forecast:
+        """Tell when and where a task would start that was submitted now. Changes nothing.
+
+        It is what happens if from now on nobody does anything, and attempts take no time, neither
+        those in progress nor those of the tasks in front. So it is exact as far as quotas,
+        cooldowns, back-offs, pauses and turns decide, which is as long as attempts are over by the
+        time that their worker could take the next task. Where longer ones hold a task up it starts
+        later, as a rule. If it only waits for one to end, `start_in` is None.
+
+        What a limiter of your own will grant is known only as far as it says so now, whatever
+        the tasks in front take. With a routing strategy of your own the worker is the one that has
+        been idle longest. The plan is followed for 25,000 starts divided by 10 + the number of
+        workers, and at least 50, which takes some 40 ms. A task that has not started by then has no
+        `worker`, and starts no sooner than `start_in`.
+
+        Args:
+            cost: As for `submit`. The pool's `cost` function is not asked.
+            options: See `RoutingOptions`.
+
+        Raises:
+            PoolClosed, NoWorkers, Unroutable, WorkerRemoved, CostTooLarge: as `submit` would.
+            TypeError, ValueError: an argument is wrong.
+        """
+        if not self._engine.open:
+            self._refuse()
+        if unknown := options.keys() - RoutingOptions.__annotations__.keys():
+            raise TypeError(f"forecast has no option {min(unknown)!r}")
+        amounts = cost_of(cost)
+        self._check_dimensions(amounts)
+        chosen = task_options(dict(options), {}, self._find_id)
+        return self._engine.forecast(chosen, amounts, wishes(chosen))
 
     def snapshot(self) -> Snapshot:
         """A coherent picture of this moment. Changes nothing."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ._books import PROMISED, QUEUED, RESERVED
-from ._eligible import Eligibility
+from ._prospects import Prospects
 
 if TYPE_CHECKING:
     from ._quota import Quota
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ._task import Task
 
 
-class Promises(Eligibility):
+class Promises(Prospects):
     """Keeps what is on a worker, and what was debited for it."""
 
     __slots__ = ()

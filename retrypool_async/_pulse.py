@@ -21,7 +21,7 @@ from ._handle import TaskHandle
 from ._hooks import Hooks, Observers
 from ._judge import Judge
 from ._ledger import Ledger
-from ._moves import BreakerMoved, Event, TaskMoved
+from ._moves import BreakerMoved, Event, TaskMoved, WorkersMissing
 from ._states import (
     FINAL_STATES,
     AttemptOutcome,
@@ -175,6 +175,10 @@ class Pulse:
                 self.loop.call_soon(self.loop.call_soon, self._cut_off, subject, detail)
             elif effect is Effect.BREAKER:
                 self._breaker_moved(subject, detail)
+            elif effect is Effect.MISSING:
+                self._workers_missing(subject)
+            elif effect is Effect.LONG_WAIT:
+                self._waits_long(subject, detail)
             elif effect is Effect.STUCK:
                 self._stuck(subject)
             elif effect is Effect.DEADLOCK:
@@ -227,6 +231,18 @@ class Pulse:
             extra={"pool": self.settings.name, "worker": record.name},
         )
         self._tell(event)
+
+    def _workers_missing(self, event: WorkersMissing) -> None:
+        logger.warning("tasks wait and no worker is there", extra={"pool": self.settings.name})
+        self._tell(event)
+
+    def _waits_long(self, task: Task, seconds: float) -> None:
+        logger.warning(
+            "task %d waits for quota for another %.3g s; this is said once",
+            task.id,
+            seconds,
+            extra={"pool": self.settings.name, "task": task.id},
+        )
 
     def _settled(self, task: Task) -> None:
         """A task has ended in any way but success."""

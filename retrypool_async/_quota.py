@@ -22,6 +22,8 @@ from ._time import wall_time
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ._meters import Stage
+
 #: Which meters are concerned by a cost, and how much of it each.
 Bill = tuple[tuple[Meter | Reported, float], ...]
 
@@ -232,6 +234,23 @@ class Quota:
         for name, reported in old._reported.items():
             if reported.resets_at > now:
                 self.sync(name, reported.left(now), reported.resets_at - now, now)
+
+    def copy(self, stage: Stage) -> Quota:
+        """The same state, to be played with."""
+        twin = object.__new__(Quota)
+        twin._limits = {
+            name: tuple(meter.copy(stage) for meter in meters)
+            for name, meters in self._limits.items()
+        }
+        twin._reported = {name: reported.copy() for name, reported in self._reported.items()}
+        twin._meters = {
+            name: (*meters, twin._reported[name]) if name in twin._reported else meters
+            for name, meters in twin._limits.items()
+        }
+        twin._billed, twin._bill = None, ()
+        twin._before = None
+        twin.cooling_until = self.cooling_until
+        return twin
 
     def passed_on(self, heirs: dict[Quota, Quota]) -> Quota | Inherited:
         """Where to settle what was taken here, now that some quotas have been replaced."""

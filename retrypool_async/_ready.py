@@ -24,7 +24,7 @@ from ._states import TaskState
 from ._task import ONE_REQUEST, dimensions_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Mapping
+    from collections.abc import Callable, Hashable, Iterator
 
     from ._task import Cost, Task, TaskOptions
 
@@ -156,8 +156,8 @@ class Route:
 class ReadyQueue:
     """Every ready task, by route."""
 
-    def __init__(self, lane_weights: Mapping[Hashable, float] | None = None) -> None:
-        self.shares = Shares(lane_weights or {})
+    def __init__(self, shares: Shares | None = None) -> None:
+        self.shares = shares or Shares({})
         #: The sets of dimensions that waiting tasks take from, each with the number of its kinds.
         self.uses: Counter[frozenset[str]] = Counter()
         self.routes: dict[RouteKey, Route] = {}

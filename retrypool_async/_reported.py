@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from math import inf
 
 from ._time import TOLERANCE
@@ -69,3 +70,9 @@ class Reported:
         if now >= self.resets_at - TOLERANCE:
             return inf
         return max(self._remaining - self._used, 0.0)
+
+    def copy(self) -> Reported:
+        """The same state, to be played with."""
+        twin = copy(self)
+        twin._taken = self._taken.copy()
+        return twin

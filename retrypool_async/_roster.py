@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from copy import copy
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -107,6 +108,17 @@ class Roster:
             self.departed ^= 1 << place
             self._places[place] = None
             self._vacant.append(place)
+
+    def copy(self, twins: dict[WorkerRecord, WorkerRecord]) -> Roster:
+        """The same of the twins of its workers, to be played with."""
+        roster = copy(self)
+        roster.workers = {number: twins[record] for number, record in self.workers.items()}
+        roster.idle = OrderedDict((number, twins[record]) for number, record in self.idle.items())
+        roster._places = [None if who is None else twins.get(who) for who in self._places]
+        roster._vacant, roster._tagged = self._vacant.copy(), self._tagged.copy()
+        roster._floors = {}
+        roster._owners = roster._steady = None
+        return roster
 
     def changed(self, record: WorkerRecord) -> None:
         """Note that a worker has come or gone, or that its tags or quotas are others."""

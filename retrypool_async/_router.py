@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+from copy import deepcopy
 from math import inf
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -188,6 +189,17 @@ def strategy_of(name: str, value: Strategy) -> Strategy:
     return value
 
 
+def understudy(strategy: Strategy) -> Strategy:
+    """What chooses in its place where it must not learn of it: as it would if it is our own.
+
+    In the place of one of the user's, which may do anything when it is asked, the longest idle.
+    """
+    if type(strategy) is Tiered:
+        return Tiered(understudy(strategy.inner))
+    own = (LeastRecentlyUsed, RoundRobin, MostQuota, RandomChoice, Weighted)
+    return deepcopy(strategy) if type(strategy) in own else LeastRecentlyUsed()
+
+
 def lend_rng(strategy: Strategy, rng: random.Random) -> None:
     """Let a strategy that chooses at random, and has no source of its own, use the pool's."""
     if isinstance(strategy, Tiered):
@@ -205,7 +217,7 @@ class Search:
     that take nothing of what it waits for need not wait with it.
     """
 
-    __slots__ = ("_closed", "_shut", "_soonest", "_strategy", "holds", "wait")
+    __slots__ = ("_closed", "_shut", "_soonest", "_strategy", "holds", "shortest", "wait")
 
     def __init__(self, strategy: Strategy) -> None:
         self._strategy = strategy
@@ -219,6 +231,8 @@ class Search:
         #: Seconds until something that is held need not be any more; None when only a free worker
         #: helps.
         self.wait: float | None = None
+        #: Seconds until one of the workers looked at last has quota; 0.0 if that is not known.
+        self.shortest = 0.0
 
     def open_to(self, uses: frozenset[str]) -> int:
         """The workers that are not closed to tasks which take from these dimensions."""
@@ -250,6 +264,7 @@ class Search:
             elif wait < shortest:
                 soonest, shortest = record, wait
         self._soonest = soonest
+        self.shortest = 0.0 if soonest is None else shortest
         return self._choose(fitting, now) if fitting else None
 
     def hold(self, cost: Cost, everywhere: Callable[[Quota], bool], now: float) -> None:

@@ -40,6 +40,8 @@ class Settings:
     affinity_wait: float
     lane_weights: Mapping[Hashable, float]
     no_workers: NoWorkersPolicy
+    #: Seconds that a task may wait for quota alone; None for no limit.
+    max_quota_wait: float | None
     dead_limit: int | None
     history_limit: int
     start_timeout: float

@@ -8,6 +8,7 @@ today, and whoever is new has the next turn but no more than that.
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -39,6 +40,13 @@ class Shares:
         self._shares: dict[Hashable, Share] = {None: self.common}
         #: False while all tasks are without a lane, and there is nobody to be fair to.
         self.in_use = False
+
+    def copy(self) -> Shares:
+        """The same state, to be played with."""
+        twin = copy(self)
+        twin._shares = {lane: copy(share) for lane, share in self._shares.items()}
+        twin.common = twin._shares[None]
+        return twin
 
     def of(self, lane: Hashable) -> Share:
         """The account of a lane, opened if it has none."""

@@ -144,6 +144,7 @@ class EndReason(Enum):
     KILLED = "declared dead by the failure hook"
     TIMEOUT = "timeout"
     QUEUE_TIMEOUT = "queue timeout"
+    QUOTA_WAIT = "quota is short for longer than it may wait"
     DEADLINE = "next attempt would be past the deadline"
     HINT_TOO_LONG = "the server asked for a longer wait than is allowed"
     THROTTLES = "too many throttles"

@@ -25,6 +25,7 @@ LEVELS: tuple[frozenset[str], ...] = (
             "_moves",
             "_agenda",
             "_bindings",
+            "_forecast",
             "_heads",
             "_holds",
             "_levels",
@@ -44,11 +45,12 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"_handle", "_map", "_dead", "_snapshot", "_threads", "_worker"}),
     # the parts of the ledger, and of the engine
     frozenset({"_lane"}),
-    frozenset({"_roster", "_ready", "_router", "_audit", "_explain", "_judge", "_steps"}),
+    frozenset({"_roster", "_ready", "_router", "_audit", "_judge", "_steps"}),
     frozenset({"_waits"}),
     # the ledger, floor by floor, and what runs one worker
     frozenset({"_books", "_elastic", "_runner", "_options"}),
     frozenset({"_eligible"}),
+    frozenset({"_prospects"}),
     frozenset({"_promises"}),
     frozenset({"_idleness"}),
     frozenset({"_dispatch"}),
@@ -58,6 +60,8 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"_intake"}),
     frozenset({"_outcomes"}),
     frozenset({"_ledger"}),
+    frozenset({"_rehearsal"}),
+    frozenset({"_explain"}),
     # what makes things happen
     frozenset({"_pulse"}),
     frozenset({"_waiting"}),
@@ -79,6 +83,7 @@ STDLIB_ONLY = {
         "_breaker",
         "_budget",
         "_eligible",
+        "_prospects",
         "_promises",
         "_idleness",
         "_dispatch",
@@ -168,10 +173,12 @@ def test_third_parties_stay_where_they_belong(module: str) -> None:
 
 @each_core_module
 def test_only_the_engine_steps_the_ledger(module: str) -> None:
-    """One caller: nobody else can change what is true."""
-    assert module in {"_pulse", "_engine"} or f"{PACKAGE.name}._ledger" not in run_time_imports(
-        CORE[module]
-    )
+    """One caller: nobody else can change what is true. A rehearsal steps a copy."""
+    assert module in {
+        "_pulse",
+        "_engine",
+        "_rehearsal",
+    } or f"{PACKAGE.name}._ledger" not in run_time_imports(CORE[module])
 
 
 @each_core_module

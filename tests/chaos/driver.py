@@ -24,6 +24,7 @@ from retrypool_async import (
     FailureAction,
     MostQuota,
     Pool,
+    PoolState,
     RetryPolicy,
     RetryPoolError,
     RoundRobin,
@@ -51,7 +52,10 @@ class Life:
 
     def __init__(self, seed: int, *, debug: bool = True) -> None:
         rng = self.rng = random.Random(seed)
+        #: For what changes nothing, or came later: the other choices stay as they were.
+        self.own_rng = random.Random(-seed - 1)
         self.witness = Witness(grace=STOP_GRACE, throttle_cooldown=1.0)
+        self.witness.max_quota_wait = self.own_rng.choice([None, None, None, 0, 1, 4])
         self.ending = rng.choice(ENDINGS)
         self.workers_made = self.jobs_made = 0
         self.shared = Budget(limits(rng))
@@ -67,6 +71,7 @@ class Life:
             quota=None if self.pool_wide is None else self.pool_wide.quota,
             bounce=self.bounce,
             no_workers=rng.choice(["raise", "wait", "dead", 3.0]),
+            max_quota_wait=self.witness.max_quota_wait,
             concurrency=self.witness.concurrency,
             max_queue=rng.choice([None, None, 0, 4]),
             stop_grace=STOP_GRACE,
@@ -310,6 +315,21 @@ class Life:
 
     def look(self) -> None:
         self.witness.look(self.pool)
+        if self.pool.state is PoolState.RUNNING and self.own_rng.random() < 0.2:
+            self.ask()
+
+    def ask(self) -> None:
+        """Ask what is to come, which must change nothing."""
+        before = self.pool.snapshot()
+        cost: dict[str, float] = {"requests": self.own_rng.choice([0.0, 1.0, 2.0])}
+        tags = self.own_rng.choice([(), ("a",)])
+        with contextlib.suppress(RetryPoolError):
+            forecast = self.pool.forecast(cost, require=tags)
+            self.witness.is_told(forecast, cost, tags)
+        live = [job.handle for job in self.witness.jobs if job.handle and not job.ends]
+        if live:
+            self.own_rng.choice(live).explain()
+        self.witness.demand(self.pool.snapshot() == before, "a question has changed something")
 
     def pause(self) -> None:
         rng, chosen = self.rng, self.some_worker()

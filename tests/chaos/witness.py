@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Any
 from retrypool_async import (
     Bounce,
     Bucket,
+    Forecast,
     Pool,
     PoolClosed,
     Quota,
+    QuotaTimeout,
     RetryPoolError,
     Snooze,
     TaskHandle,
@@ -213,6 +215,7 @@ class Witness:
         #: Counts what is done to workers: as long as it stands still, so do their prospects.
         self.epoch = 0
         self.closing = self.closed = False
+        self.max_quota_wait: float | None = None
 
     def demand(self, holds: bool, what: str) -> None:
         if not holds:
@@ -255,6 +258,37 @@ class Witness:
             own = isinstance(job.error, RetryPoolError)
             raised = any(job.error is run.error for run in job.runs)
             self.demand(own or raised, f"{job} ends with {job.error!r}, which nobody raised")
+            if isinstance(job.error, QuotaTimeout):
+                self._ends_for_quota(job, job.error, now())
+
+    def _ends_for_quota(self, job: Job, error: QuotaTimeout, at: float) -> None:
+        """Quota alone must have kept it waiting, and for too long."""
+        assert job.handle is not None
+        waited, wait = job.handle.times.quota, error.next_available or 0.0
+        limit = inf if self.max_quota_wait is None else self.max_quota_wait
+        self.demand(waited + wait > limit, f"{job} ends, and could have waited for quota")
+        if any(other.handle and other.handle.state is TaskState.RESERVED for other in self.jobs):
+            return  # what those will use is not charged here yet
+        for worker in self.workers:
+            might = worker.is_free(at) and self._suits(worker, job) and worker not in job.left
+            room = all(budget.has_room(job.cost, at) for budget in worker.budgets)
+            self.demand(not (might and room), f"{job} ends for quota, which {worker.name} has")
+
+    def is_told(self, forecast: Forecast, cost: Mapping[str, float], tags: Sequence[str]) -> None:
+        """What is forecast of a task with these wishes, when nothing can happen at this instant."""
+        at = now()
+        if forecast.waiting_for == "nothing":
+            assert forecast.worker is not None
+            name = forecast.worker.name
+            chosen = next(worker for worker in self.workers if worker.name == name)
+            self.demand(chosen.in_use is None and chosen.is_open, f"{name} is not free")
+            return
+        alone = all(job.ends or job.is_held() for job in self.jobs)
+        if alone and self.paused_until <= at - INSTANT and self.concurrency is None:
+            for worker in self.workers:
+                might = worker.is_free(at) and {*tags} <= {*worker.tags}
+                room = all(budget.has_room(cost, at) for budget in worker.budgets)
+                self.demand(not (might and room), f"{worker.name} could take what gets {forecast}")
 
     # -- attempts ------------------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ INTERNAL = {
     "Node.end",
     "Quota.begin",
     "Quota.carry_over",
+    "Quota.copy",
     "Quota.passed_on",
     "Quota.steady",
     "Quota.until_room",

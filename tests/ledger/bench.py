@@ -25,6 +25,7 @@ def pool_settings(**changes: Any) -> Settings:
         "affinity_wait": 5.0,
         "lane_weights": {},
         "no_workers": "wait",
+        "max_quota_wait": None,
         "dead_limit": 10,
         "history_limit": 20,
         "start_timeout": 5.0,

@@ -69,6 +69,7 @@ def refused(call: Callable[[], object], field: str) -> None:
         "hook_timeout",
         "shutdown_timeout",
         "max_retry_after",
+        "max_quota_wait",
         "throttle_cooldown",
         "attempt_timeout",
         "timeout",

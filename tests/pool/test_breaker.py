@@ -452,7 +452,7 @@ async def test_it_is_seen_everywhere(caplog: pytest.LogCaptureFixture) -> None:
         seen = pool.snapshot().workers[0]
         assert (seen.state, seen.breaker, seen.cooling_until) == (WorkerState.COOLING, OPEN, 10)
         task, hasty = pool.submit(1), pool.submit(2, queue_timeout=1)
-        assert task.explain() == "a: breaker open 10.0 s"
+        assert task.explain() == "a: breaker open 10.0 s; starts in 10.0 s on a"
         with pytest.raises(QueueTimeout) as late:
             await hasty
         assert (late.value.reason, late.value.next_available) == ("breaker open", 9)

@@ -29,7 +29,7 @@ async def test_explain_tells_the_time_to_go_as_it_passes() -> None:
         await pool.submit(0)
         waiting = pool.submit(1)
         await asyncio.sleep(45)
-        assert waiting.explain() == "w: quota 15.0 s"
+        assert waiting.explain() == "w: quota 15.0 s; starts in 15.0 s on w"
         await waiting
 
 
@@ -46,7 +46,8 @@ async def test_explain_speaks_of_every_kind_of_worker() -> None:
         await pool.submit(0, worker="used", cost={"tokens": 90})
         waiting = pool.submit(1, require={"xyz", "b"} - {"b"}, cost={"tokens": 50})
         assert waiting.explain() == (
-            "paused: paused; small: quota too small; plain: tag xyz missing; used: quota 60.0 s"
+            "paused: paused; small: quota too small; plain: tag xyz missing; used: quota 60.0 s; "
+            "starts in 60.0 s on used"
         )
         pinned = pool.submit(2, worker="paused")
         assert "paused: paused" in pinned.explain()
@@ -61,7 +62,7 @@ async def test_explain_follows_a_task_through_its_life() -> None:
         task = pool.submit(1)
         assert task.explain() == "reserved on w"
         await asyncio.sleep(1)
-        assert task.explain() == "retry in 4.0 s"
+        assert task.explain() == "retry in 4.0 s; starts in 4.0 s on w"
         worker.does = takes(3)
         await asyncio.sleep(5)
         assert task.explain() == "running on w"
@@ -96,8 +97,8 @@ async def test_explain_says_that_others_go_first() -> None:
         await pool.submit(0, cost={"tokens": 40})
         large = pool.submit(1, cost={"tokens": 90})
         small = pool.submit(2, cost={"tokens": 10})
-        assert large.explain() == "w: quota 60.0 s"
-        assert small.explain() == "w: others go first"
+        assert large.explain() == "w: quota 60.0 s; starts in 60.0 s on w"
+        assert small.explain() == "w: others go first; starts in 60.0 s on w, 1 before it"
         await pool.close("cancel")
 
 

@@ -25,6 +25,7 @@ from retrypool_async import (
     Event,
     FactorySnapshot,
     FailureAction,
+    Forecast,
     FunctionWorker,
     Hooks,
     Move,
@@ -35,6 +36,7 @@ from retrypool_async import (
     ResourceWorker,
     RetryBudget,
     RetryPolicy,
+    RoutingOptions,
     Snapshot,
     Subscription,
     TaskContext,
@@ -52,6 +54,7 @@ from retrypool_async import (
     Worker,
     WorkerMoved,
     WorkerRef,
+    WorkersMissing,
     WorkerSnapshot,
     WorkerState,
     current_task,
@@ -201,9 +204,17 @@ async def watching(pool: Pool[int, str]) -> None:
             assert_type(event.new, TaskState)
         elif isinstance(event, WorkerMoved):
             assert_type(event.new, WorkerState)
-        else:
-            assert_type(event, BreakerMoved)
+        elif isinstance(event, BreakerMoved):
             assert_type(event.new, BreakerState)
+        else:
+            assert_type(event, WorkersMissing)
+            assert_type(event.at, float)
+    forecast = pool.forecast({"tokens": 5}, require="gpu", priority=2)
+    assert_type(forecast, Forecast)
+    assert_type(forecast.start_in, float | None)
+    assert_type(forecast.worker, WorkerRef | None)
+    options: RoutingOptions = {"worker": "a", "lane": 1}
+    assert_type(pool.forecast(**options).ahead, int)
     assert_type(events.dropped, int)
     snapshot = pool.snapshot()
     assert_type(snapshot.workers, tuple[WorkerSnapshot, ...])
