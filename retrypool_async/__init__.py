@@ -31,6 +31,7 @@ from ._errors import (
     WorkerStartFailed,
 )
 from ._handle import TaskHandle
+from ._hedge import Hedge
 from ._hooks import AttemptEnded, AttemptFailed, Hooks, Subscription
 from ._limits import Bucket, Daily, Limiter, Window
 from ._moves import BreakerMoved, Event, TaskMoved, WorkerMoved
@@ -90,6 +91,7 @@ __all__ = [
     "FailureAction",
     "Frame",
     "FunctionWorker",
+    "Hedge",
     "Hooks",
     "InvariantBroken",
     "LeastRecentlyUsed",

@@ -16,6 +16,7 @@ from ._agenda import Agenda, Due
 from ._bindings import Bindings
 from ._budget import Retries
 from ._errors import CostTooLarge, NoWorkers, RetryPoolError, Unroutable, WorkerRemoved
+from ._hedge import Latencies
 from ._moves import BreakerMoved, TaskMoved, WorkerMoved
 from ._ready import ReadyQueue, RouteKey, wishes
 from ._record import WorkerRecord
@@ -31,11 +32,12 @@ if TYPE_CHECKING:
     from ._settings import NoWorkersPolicy, Settings
     from ._states import BreakerState
     from ._task import Cost
+    from ._twin import Twin
 
 # Looked up once: these are read several times per task.
 CREATED, PENDING, QUEUED = TaskState.CREATED, TaskState.PENDING, TaskState.QUEUED
 RESERVED, RUNNING, SCHEDULED = TaskState.RESERVED, TaskState.RUNNING, TaskState.SCHEDULED
-SUCCEEDED = TaskState.SUCCEEDED
+SUCCEEDED, CANCELLED = TaskState.SUCCEEDED, TaskState.CANCELLED
 IDLE, BUSY, PROMISED = WorkerState.IDLE, WorkerState.BUSY, WorkerState.RESERVED
 RUN = WorkerWish.RUN
 
@@ -50,6 +52,7 @@ class Effect(Enum):
     INTERRUPT = auto()  #: (worker, None): interrupt the attempt in progress
     OVERDUE = auto()  #: (worker, task): its attempt has reached its limit
     SETTLED = auto()  #: (task, None): tell who waits for it
+    ATTEMPT = auto()  #: (task, attempt): it has ended while another goes on, or won
     DEADLOCK = auto()  #: (wait, chain): tell the attempt that it waits in vain
     BREAKER = auto()  #: (worker, event): its breaker has moved; tell the log and the observers
     STUCK = auto()  #: (worker, None): its code ignores being stopped
@@ -80,6 +83,10 @@ class Books:
         self.turns: deque[Task] = deque()
         #: What attempts wait for in this very pool.
         self.waits = Waits()
+        #: The hedges that wait or run: like tasks in all counts but those of tasks as such.
+        self.twins: set[Twin] = set()
+        #: How long attempts took of tasks that are hedged by that.
+        self.latencies = Latencies()
         self.outbox: deque[tuple[Effect, Any, Any]] = deque()
         #: True while somebody wants to see every move.
         self.observed = False
@@ -89,7 +96,7 @@ class Books:
         self.dead: int = 0
         self.cancelled: int = 0
         self.dropped: int = 0
-        #: Tasks that have not ended; those on a worker; those waiting for a retry.
+        #: Tasks that have not ended; those on a worker; those waiting for a retry. Hedges count.
         self.live: int = 0
         self.held: int = 0
         self.scheduled: int = 0
@@ -118,8 +125,11 @@ class Books:
 
     @property
     def waiting(self) -> int:
-        """Tasks that are ready and on no worker."""
-        return self.live - self.held - self.scheduled
+        """Tasks that are ready and on no worker. Hedges do not count."""
+        waiting = self.live - self.held - self.scheduled
+        if self.twins:
+            waiting -= sum(twin.state is QUEUED for twin in self.twins)
+        return waiting
 
     def _refusal(self, key: RouteKey, cost: Cost) -> RetryPoolError | None:
         """Why nobody could ever take such a task, None when some worker could."""
@@ -230,6 +240,8 @@ class Books:
             return bool(not whom.has_ended() and whom.deadline == when)
         if what is Due.START_BY:
             return bool(whom.state is QUEUED)
+        if what is Due.HEDGE:
+            return bool(whom.state is RUNNING and whom.past.hedges.due_at == when)
         if what is Due.LIMIT:
             return bool(whom.watch_at == when)
         if what is Due.COOL:
@@ -288,6 +300,8 @@ class Books:
         task.state = new
 
     def _told(self, task: Task, old: TaskState, new: TaskState, reason: str, now: float) -> None:
+        if task.is_hedge:
+            return  # to its observers, a task that is hedged is just running
         on_worker = old in (RESERVED, RUNNING) or new in (RESERVED, RUNNING)
         name = task.holder.name if on_worker else None
         self.outbox.append((Effect.EVENT, TaskMoved(task, old, new, reason, name, now), None))

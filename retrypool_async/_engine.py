@@ -31,6 +31,7 @@ from ._states import (
     WorkerState,
 )
 from ._steps import without_own_frames
+from ._twin import Twin, actual
 from ._waiting import Waiting
 
 if TYPE_CHECKING:
@@ -120,7 +121,8 @@ class Engine(Waiting):
         return record.task is task
 
     def _announce_run(self, task: Task) -> None:
-        self.observers.call("on_running", task.options.on_running, task, task.context)
+        handle = task.original if isinstance(task, Twin) else task
+        self.observers.call("on_running", task.options.on_running, handle, task.context)
 
     def succeeded(self, record: WorkerRecord, task: Task, value: Any, go_on: bool) -> Task | None:
         now = self._time()
@@ -128,7 +130,9 @@ class Engine(Waiting):
             now = self._not_before
         ledger = self.ledger
         if record.task is not task:
-            return self._late(record, now)
+            task = actual(task)
+            if record.task is not task:
+                return self._late(record, now)
         following = ledger.succeed(record, task, value, now, go_on)
         if task.waiters is not None:
             self._wake(task)
@@ -146,7 +150,9 @@ class Engine(Waiting):
         now = self.now()
         ledger = self.ledger
         if record.task is not task:
-            return self._late(record, now)
+            task = actual(task)
+            if record.task is not task:
+                return self._late(record, now)
         if record.stop is not None or self.ending:
             ruling = ledger.stopped_ruling(task, record.stop)
         else:
@@ -312,6 +318,7 @@ class Engine(Waiting):
             with suppress(RuntimeError):  # the loop has been closed, and with it all books
                 self.loop.call_soon_threadsafe(self.hear, task, run, report)
             return
+        task = actual(task)
         if isinstance(report, Settlement):
             self.ledger.settle(task, run, report, self.now())
         else:

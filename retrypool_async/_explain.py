@@ -6,6 +6,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from ._states import FINAL_STATES, TaskState
+from ._twin import twin_of
 
 if TYPE_CHECKING:
     from ._ledger import Ledger
@@ -28,7 +29,9 @@ def explain(ledger: Ledger, task: Task, now: float) -> str:
         succeeded = task.state is TaskState.SUCCEEDED
         return "succeeded" if succeeded else f"ended: {task.reason.value}"
     if task.state in (TaskState.RESERVED, TaskState.RUNNING):
-        return f"{task.state.name.lower()} on {task.holder.name}"
+        twin = twin_of(task)
+        hedge = f" and {twin.holder.name}" if twin and twin.state is TaskState.RUNNING else ""
+        return f"{task.state.name.lower()} on {task.holder.name}{hedge}"
     if task.state is TaskState.SCHEDULED:
         return f"retry in {task.due - now:.1f} s"
     if ledger.paused:
