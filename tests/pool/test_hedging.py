@@ -645,11 +645,13 @@ async def test_both_attempts_are_the_same_task_to_their_code() -> None:
     """Its id, attempt, metadata, time left and context; what one notes the other reads."""
     tenant: ContextVar[str] = ContextVar("tenant")
     seen: list[tuple[Any, ...]] = []
+    names: list[str] = []
 
     async def look(data: Any) -> Any:
         task = current_task()
         task.metadata.setdefault("looked", []).append(len(seen))
         seen.append((task.id, task.attempt, task.remaining(), tenant.get()))
+        names.append(task.worker.name)
         tenant.set("mine")
         await asyncio.sleep(5)
         return data
@@ -658,9 +660,11 @@ async def test_both_attempts_are_the_same_task_to_their_code() -> None:
         tenant.set("theirs")
         await pool.submit("first", worker="b", timeout=1).wait()
         seen.clear()
+        names.clear()
         task = pool.submit("x", hedge=TWO, attempt_timeout=20, metadata={"k": 1})
         await task
         assert seen == [(task.id, 1, 20, "theirs"), (task.id, 1, 20, "theirs")]
+        assert names == ["a", "b"]
         assert task.metadata == {"k": 1, "looked": [0, 1]}
 
 
