@@ -199,11 +199,11 @@ class Books:
     ) -> None:
         """End a task that is on no worker, in any way but success."""
         before = task.state
+        self._moved(task, state, reason.value, now, run)
         if before is QUEUED and self.sequences.ahead_of(task) is None:
             self.ready.routes[route_key(task)].lanes[task.cost].forget(task)
         elif before is SCHEDULED:
             self.scheduled -= 1
-        self._moved(task, state, reason.value, now, run)
         if self.retries is not None:
             self._end_retry(task)
         task.reason = reason

@@ -252,8 +252,8 @@ class Hedging(Runs):
         run: tuple[Any, ...] | None = None,
     ) -> None:
         if isinstance(task, Twin):  # one that was waiting: nobody else need know
-            self.ready.routes[route_key(task)].lanes[task.cost].forget(task)
             self._dissolve(task)
+            self.ready.routes[route_key(task)].lanes[task.cost].forget(task)
         else:
             super()._settle(task, state, reason, error, now, run)
 
