@@ -55,7 +55,11 @@ class Hedging(Runs):
             self.retries.next_slot(now)
         self._next_order = twin.order = self._next_order + 1
         twin.state = QUEUED
-        route = self._route(route_key(twin), now)
+        key = route_key(twin)
+        if key.tried and not self._has_untried(key, twin.cost):
+            twin.tried_mask = 0
+            key = route_key(twin)
+        route = self._route(key, now)
         self.ready.push(twin, route)
         self._plan_for(twin, route, now)
 
