@@ -150,7 +150,7 @@ def _sequences_are_in_order(ledger: Ledger) -> None:
 
 def _hedges_are_beside_their_tasks(ledger: Ledger, present: list[Task]) -> None:
     hedges = {task for task in present if task.is_hedge}
-    _demand(hedges == ledger.twins, f"{len(hedges)} hedges, {len(ledger.twins)} listed")
+    _demand(hedges == ledger.twins.keys(), f"{len(hedges)} hedges, {len(ledger.twins)} listed")
     for twin in ledger.twins:
         task = twin.original
         _demand(twin_of(task) is twin and not twin.merged, f"a hedge is not task {task.id}'s")

@@ -84,7 +84,7 @@ class Books:
         #: What attempts wait for in this very pool.
         self.waits = Waits()
         #: The hedges that wait or run: like tasks in all counts but those of tasks as such.
-        self.twins: set[Twin] = set()
+        self.twins: dict[Twin, None] = {}
         #: How long attempts took of tasks that are hedged by that.
         self.latencies = Latencies()
         self.outbox: deque[tuple[Effect, Any, Any]] = deque()

@@ -31,7 +31,7 @@ from ._states import (
     WorkerState,
 )
 from ._steps import without_own_frames
-from ._twin import Twin, actual
+from ._twin import actual
 from ._waiting import Waiting
 
 if TYPE_CHECKING:
@@ -121,8 +121,7 @@ class Engine(Waiting):
         return record.task is task
 
     def _announce_run(self, task: Task) -> None:
-        handle = task.original if isinstance(task, Twin) else task
-        self.observers.call("on_running", task.options.on_running, handle, task.context)
+        self.observers.call("on_running", task.options.on_running, task, task.context)
 
     def succeeded(self, record: WorkerRecord, task: Task, value: Any, go_on: bool) -> Task | None:
         now = self._time()

@@ -48,7 +48,7 @@ class Hedging(Runs):
         if self.ending or task.holder.stop is not None or not self._may_hedge(now):
             return
         twin = hedges.twin = Twin(task, hedges, now)
-        self.twins.add(twin)
+        self.twins[twin] = None
         self.live += 1
         if self.retries is not None:
             self._begin_retry(twin)
@@ -185,7 +185,7 @@ class Hedging(Runs):
         task.reserved_at = now
         task.started_at = twin.started_at
         task.run_count = twin.run_count
-        task.debit = twin.debit
+        task.debit, twin.debit = twin.debit, None
         task.holder = record
         record.task = task
         retrying = past.retrying
@@ -222,7 +222,7 @@ class Hedging(Runs):
         assert twin.past.hedges is not None
         twin.past.hedges.twin = None
         twin.state = CANCELLED
-        self.twins.discard(twin)
+        del self.twins[twin]
         self.live -= 1
         if self.retries is not None:
             self._end_retry(twin)

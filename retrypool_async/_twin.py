@@ -52,8 +52,8 @@ class Twin(Task):
             # What is about the task, and not about an attempt, is its original's to keep.
             affinity=None,
             order_key=None,
-            queue_timeout=None,
             wait_for_worker=True,
+            on_running=None if original.options.on_running is None else _announce_run,
         )
         super().__init__(
             original.engine, original.data, options, original.cost, original.context, now
@@ -65,14 +65,22 @@ class Twin(Task):
         self.deadline = original.deadline
         self.run_count = original.run_count
         self.tried_mask = original.tried_mask
+        #: Called if it wins.
         self.callbacks = [_tell_callers]
         past = self.begin_past()
         past.hedges = hedges
         past.uncounted = original.begin_past().uncounted + 1
 
 
+# What users want called is called with the task that they know.
+
+
+def _announce_run(twin: Twin) -> object:
+    on_running = twin.original.options.on_running
+    return None if on_running is None else on_running(twin.original)
+
+
 def _tell_callers(twin: Twin) -> None:
-    """What is called when a hedge has won: those who wait for its original are told."""
     twin.original.engine.tell_callers(twin.original)
 
 

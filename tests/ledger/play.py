@@ -463,7 +463,7 @@ class Play:
 
     def _look_for_hedges(self) -> None:
         """Get to know those that are new, and forget those that are over."""
-        for twin in sorted(self.ledger.twins - self.lives.keys(), key=lambda twin: twin.order):
+        for twin in [twin for twin in self.ledger.twins if twin not in self.lives]:
             original = self.lives[twin.original]
             life = self.lives[twin] = Life(twin, self._next_place(), self.now)
             life.tried = set(original.tried)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any
@@ -39,7 +40,7 @@ from retrypool_async import (
     WorkerState,
     current_task,
 )
-from tests.pool.probe import Probe, fails, now, takes
+from tests.pool.probe import Probe, fails, in_turn, now, takes
 
 Does = Callable[[Any], Any]
 TWO = Hedge(after=2)
@@ -426,6 +427,34 @@ async def test_what_is_about_the_task_ends_both(
         assert pool.snapshot().tasks[TaskState.RUNNING] == 0
 
 
+async def test_a_bounced_task_passes_over_both_workers_that_failed() -> None:
+    """As it would have, had they failed one after the other."""
+    async with pool_of(later(3, OSError()), later(3, OSError()), takes(6)) as pool:
+        pool.submit("y", worker="c")
+        task = pool.submit("x", bounce=True, hedge=TWO, retry=RetryPolicy.fixed(0))
+        await task
+        assert [(a.worker, a.started) for a in task.attempts] == [("a", 0), ("b", 2), ("c", 6)]
+
+
+async def test_a_new_round_begins_for_a_hedge_as_for_a_retry() -> None:
+    """When nobody who has not tried the task is to be expected."""
+    async with pool_of(in_turn(OSError(), "a"), takes(9)) as pool:
+        task = pool.submit("x", bounce=True, hedge=TWO, retry=RetryPolicy.fixed(0))
+        await asyncio.sleep(1)
+        pool.pause("b")
+        assert await task == "a"
+        assert now() == 2
+
+
+async def test_a_policy_counts_from_the_first_start() -> None:
+    """Also when the attempt that began then was not the last to fail."""
+    states: list[Any] = []
+    retry = RetryPolicy(stop=lambda state: bool(states.append(state)) or True)
+    async with pool_of(later(3, OSError()), later(3, OSError()), retry=retry) as pool:
+        await pool.submit("x", hedge=TWO).wait()
+        assert [(state.start_time, state.attempt_number) for state in states] == [(0, 1)]
+
+
 async def test_a_failure_of_a_hedge_opens_the_breaker_of_its_worker() -> None:
     """And one that is let try again may do so with a hedge."""
     does = {"b": [later(1, OSError()), takes(1)]}
@@ -544,6 +573,27 @@ async def test_a_cancelled_task_ends_with_its_grace() -> None:
         assert now() == 9
 
 
+async def test_an_attempt_that_is_being_stopped_is_not_hedged() -> None:
+    """Nobody wants another."""
+    async with pool_of(cleans_up(3), takes(1)) as pool:
+        task = pool.submit("x", hedge=TWO)
+        await asyncio.sleep(1)
+        task.cancel()
+        await task.wait()
+        assert (now(), workers_of(pool)[1].starts) == (4, [])
+
+
+@pytest.mark.real_time
+async def test_limits_that_are_reached_in_one_turn_of_the_loop_hold_for_both() -> None:
+    """The first is cut off, and the hedge that goes on is just as late."""
+    async with pool_of(takes(60), takes(60), retry=ONCE) as pool:
+        task = pool.submit("x", hedge=Hedge(after=0.01), attempt_timeout=0.2)
+        await asyncio.sleep(0.1)
+        time.sleep(0.2)  # noqa: ASYNC251 - the loop comes late to both
+        assert await task.wait(5)
+        assert [a.outcome for a in task.attempts] == [AttemptOutcome.TIMEOUT] * 2
+
+
 async def test_a_hedge_that_waits_goes_with_its_cancelled_task() -> None:
     """At once, while the attempt is still unwinding."""
     async with pool_of(cleans_up(2), takes(6)) as pool:
@@ -579,7 +629,6 @@ async def test_a_hedge_that_was_promised_a_worker_goes_back_in_line() -> None:
     async with pool_of(takes(20), takes(1), takes(1)) as pool:
         pool.pause("c")
         task = pool.submit("x", hedge=TWO)
-        asyncio.get_running_loop().call_at(2, lambda: None)
         await asyncio.sleep(2)
         pool.pause("b")
         await asyncio.sleep(3)
@@ -823,6 +872,25 @@ async def test_a_hedge_that_goes_on_waits_as_its_task() -> None:
         assert (handles[0].result(), told) == ("told", [3])
 
 
+async def test_a_hedge_that_has_gone_on_is_told_that_it_waits_in_vain() -> None:
+    """Though its code still belongs to the hedge that it was."""
+    told: list[float] = []
+
+    async def waits_for_itself(data: Any) -> Any:
+        await asyncio.sleep(3)
+        try:
+            return await handles[0]
+        except DeadlockDetected:
+            told.append(now())
+            return "told"
+
+    handles: list[TaskHandle[Any]] = []
+    async with pool_of(later(3, OSError()), waits_for_itself) as pool:
+        handles.append(pool.submit("x", hedge=TWO))
+        assert await handles[0].wait(60)
+        assert (handles[0].result(), told) == ("told", [5])
+
+
 # -- the budget ------------------------------------------------------------------------------------
 
 
@@ -853,6 +921,17 @@ async def test_a_hedge_that_takes_over_stays_in_the_budget() -> None:
             seen.append(pool.snapshot().retrying)
         assert seen == [0, 1, 1, 1, 0]
         assert task.attempt_count == 2
+
+
+async def test_a_hedge_is_no_task_that_a_budget_would_be_a_share_of() -> None:
+    """Two thirds of two tasks is one, whether one of them is hedged or not."""
+    budget = RetryBudget(0.67, 0)
+    async with pool_of(takes(9), takes(9), later(3, OSError()), retry_budget=budget) as pool:
+        pool.submit("slow", hedge=TWO)
+        task = pool.submit("fails", worker="c")
+        await task.wait()
+        assert (now(), pool.snapshot().hedges) == (3, 1)
+        assert [dead.reason for dead in pool.dead] == [EndReason.RETRY_BUDGET]
 
 
 async def test_a_hedge_beyond_the_rate_of_the_budget_is_not_made() -> None:
@@ -912,6 +991,9 @@ async def test_only_tasks_with_a_quantile_are_observed() -> None:
         task = pool.submit("y", hedge=hedge)
         await task
         assert [a.duration for a in task.attempts] == [3, 1]
+        assert latencies._sorted == [2, 3]
+        tries = iter([later(4, OSError()), takes(9)])
+        await pool.submit("z", hedge=hedge)  # the first fails, the hedge goes on
         assert latencies._sorted == [2, 3]
 
 
