@@ -717,8 +717,8 @@ class Play:
     def check_patience(self) -> None:
         if not self.up_to_date():
             return
-        for task, life in self.lives.items():
-            options = task.options
+        for life in self.tasks():
+            task, options = life.task, life.task.options
             if life.stage in ("ready", "later") and options.timeout is not None:
                 assert self.now < task.submitted_at + options.timeout, "past its timeout"
             if life.stage == "ready" and task.run_count == 0 and options.queue_timeout is not None:

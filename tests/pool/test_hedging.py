@@ -848,7 +848,7 @@ async def test_who_waits_for_a_hedged_task_hopes_as_long_as_one_attempt_does() -
             return "told"
 
     handles: list[TaskHandle[Any]] = []
-    async with pool_of(waits_for_itself, later(3, OSError())) as pool:
+    async with pool_of(waits_for_itself, later(3, OSError()), debug=False) as pool:
         handles.append(pool.submit("x", hedge=TWO))
         assert await handles[0].wait(60)
         assert (handles[0].result(), told) == ("told", [5])
@@ -866,7 +866,7 @@ async def test_a_hedge_that_goes_on_waits_as_its_task() -> None:
             return "told"
 
     handles: list[TaskHandle[Any]] = []
-    async with pool_of(later(3, OSError()), waits_for_itself) as pool:
+    async with pool_of(later(3, OSError()), waits_for_itself, debug=False) as pool:
         handles.append(pool.submit("x", hedge=TWO))
         assert await handles[0].wait(60)
         assert (handles[0].result(), told) == ("told", [3])
@@ -885,7 +885,7 @@ async def test_a_hedge_that_has_gone_on_is_told_that_it_waits_in_vain() -> None:
             return "told"
 
     handles: list[TaskHandle[Any]] = []
-    async with pool_of(later(3, OSError()), waits_for_itself) as pool:
+    async with pool_of(later(3, OSError()), waits_for_itself, debug=False) as pool:
         handles.append(pool.submit("x", hedge=TWO))
         assert await handles[0].wait(60)
         assert (handles[0].result(), told) == ("told", [5])
