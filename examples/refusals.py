@@ -4,7 +4,7 @@ Output:
 PoolClosed: the pool is not started; use `async with pool:` or `start()`
 Unroutable: no worker carries the required tags: gpu
 CostTooLarge: cost tokens=101 exceeds the largest quota of any worker it may run on (100)
-ValueError: unknown cost dimension 'token'; quotas know: tokens
+ValueError: unknown cost dimension 'token'; known: requests, tokens
 QueueFull: 2 tasks are waiting already; wait with enqueue() or raise max_queue
 done: [0, 1, 2, 3]
 NoWorkers: the pool has no worker; add one, or submit with wait_for_worker

@@ -120,6 +120,9 @@ def _headcount_is_right(ledger: Ledger) -> None:
 def _the_roster_is_right(ledger: Ledger) -> None:
     """Who may run what, against the workers one by one."""
     roster = ledger.roster
+    present = sum(record.bit for record in roster.workers.values())
+    _demand(present.bit_count() == len(roster.workers), "two workers have one place")
+    _demand(not present & roster.departed, "a place is had, and kept for nobody as well")
     for require, pinned in {(key.require, key.worker) for key in ledger.ready.routes}:
         mask = 0
         for record in roster.workers.values():

@@ -17,6 +17,7 @@ from ._bindings import Bindings
 from ._budget import Retries
 from ._errors import CostTooLarge, NoWorkers, RetryPoolError, Unroutable, WorkerRemoved
 from ._hedge import Latencies
+from ._holds import Holds
 from ._moves import BreakerMoved, TaskMoved, WorkerMoved
 from ._ready import ReadyQueue, RouteKey, wishes
 from ._record import WorkerRecord
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from ._states import BreakerState
     from ._task import Cost
     from ._twin import Twin
+    from ._waiters import Waiters
 
 # Looked up once: these are read several times per task.
 CREATED, PENDING, QUEUED = TaskState.CREATED, TaskState.PENDING, TaskState.QUEUED
@@ -40,6 +42,7 @@ RESERVED, RUNNING, SCHEDULED = TaskState.RESERVED, TaskState.RUNNING, TaskState.
 SUCCEEDED, CANCELLED = TaskState.SUCCEEDED, TaskState.CANCELLED
 IDLE, BUSY, PROMISED = WorkerState.IDLE, WorkerState.BUSY, WorkerState.RESERVED
 RUN = WorkerWish.RUN
+RETRY = Due.RETRY
 
 
 @plain_members
@@ -62,6 +65,49 @@ class Effect(Enum):
 
 class Books:
     """The state of one pool."""
+
+    # Slots in every layer: an instance with a dict and more than 30 attributes is one for which
+    # CPython has no fast way to an attribute or a method.
+    __slots__ = (
+        "_front_order",
+        "_holds",
+        "_next_order",
+        "_plan_at",
+        "_review_at",
+        "_usual",
+        "_waiters",
+        "agenda",
+        "bindings",
+        "cancelled",
+        "concurrency",
+        "dead",
+        "debited",
+        "dropped",
+        "elastic",
+        "ending",
+        "held",
+        "latencies",
+        "live",
+        "observed",
+        "outbox",
+        "paused",
+        "ready",
+        "refunded",
+        "resume_at",
+        "retries",
+        "roster",
+        "scheduled",
+        "sequences",
+        "settings",
+        "started",
+        "strategy",
+        "submitted",
+        "succeeded",
+        "tightened_at",
+        "turns",
+        "twins",
+        "waits",
+    )
 
     def __init__(self, settings: Settings, strategy: Strategy | None = None) -> None:
         self.settings = settings
@@ -116,8 +162,10 @@ class Books:
         self._front_order = 0
         self._plan_at: float | None = None
         self._review_at = inf
-        #: Ids of the quotas that waiting tasks hold, as of the last plan.
-        self._held_quotas: set[int] = set()
+        #: What is kept for waiting tasks, as of the last plan.
+        self._holds = Holds()
+        #: The idle workers without quota for the only lane that waits, if somebody had to know.
+        self._waiters: Waiters | None = None
         #: True when a task without wishes could run on somebody: the usual case, judged once.
         self._usual = False
 
@@ -228,14 +276,14 @@ class Books:
 
     def _counts(self, what: Due, whom: Any, when: float) -> bool:
         """True while an entry of the agenda means something."""
+        if what is RETRY:
+            return bool(whom.state is SCHEDULED and whom.due == when)
         if what is Due.PLAN:
             return bool(when == self._plan_at)
         if what is Due.SPILL:
             return bool(whom.spill_at == when)
         if what is Due.REVIEW:
             return when == self._review_at
-        if what is Due.RETRY:
-            return bool(whom.state is SCHEDULED and whom.due == when)
         if what is Due.DEADLINE:
             return bool(not whom.has_ended() and whom.deadline == when)
         if what is Due.START_BY:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from math import inf, nextafter
+from collections import OrderedDict
+from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from ._agenda import Due
-from ._books import BUSY, IDLE, PROMISED, QUEUED, RESERVED, Effect, is_usual, route_key
-from ._eligible import Eligibility
+from ._books import BUSY, IDLE, PROMISED, QUEUED, Effect, is_usual, route_key
 from ._errors import CostTooLarge
+from ._holds import Holds
+from ._idleness import Idleness
 from ._ready import ANY_WORKER, Route
 from ._record import WorkerRecord
 from ._router import Search
@@ -16,18 +19,18 @@ from ._states import WorkerState, WorkerWish
 from ._task import ONE_REQUEST, Task
 
 if TYPE_CHECKING:
-    from collections import deque
-    from collections.abc import Iterator
-
-    from ._quota import Quota
+    from ._lane import Lane
+    from ._waiters import Waiters
 
 
 #: Lanes that no free worker could ever run which one look passes over.
 LOOK_AHEAD = 1000
 
 
-class Dispatch(Eligibility):
+class Dispatch(Idleness):
     """Plans, reserves and debits."""
+
+    __slots__ = ()
 
     # -- after a change of the workers -------------------------------------------------------------
 
@@ -68,64 +71,83 @@ class Dispatch(Eligibility):
                 self.waits.discard(wait)
                 self.outbox.append((Effect.DEADLOCK, wait, chain))
 
-    def _gated(self) -> bool:
-        """True when no task may start, whoever is free."""
-        limit = self.concurrency
-        return self.paused or self.ending or (limit is not None and self.held >= limit)
-
-    def _is_blocked(self, route: Route, task: Task) -> bool:
-        """True when a task that has just come to a route is known not to start there now."""
-        return task.cost in route.blocked and route.lanes[task.cost].goes_before(task)
-
-    def _idle(self, mask: int) -> Iterator[WorkerRecord]:
-        """The free workers, longest idle first; a lone one directly."""
-        if not mask & (mask - 1):
-            return self.roster.of(mask & self.roster.free)
-        return iter(self.roster.idle.values())
-
     # -- pick, reserve and debit in one step -----------------------------------------------------
 
     def _plan(self, now: float) -> None:
         """Start everything that may start now, in order, and note when more may."""
         self._plan_at = None
-        self._held_quotas = set()
+        self._holds = Holds()
+        self._waiters = None
         while self.roster.free and self.ready and not self._gated():
             if not self._start_one(now):
                 break
 
-    def _plan_for(self, task: Task, route: Route, now: float) -> None:
-        """Plan, unless it is known that a task which has just come to a route cannot start."""
-        if self.roster.free & route.mask and not self._is_blocked(route, task):
-            self._plan(now)
-
     def _start_one(self, now: float) -> bool:
+        """Start the first task that may start now; False when there is none."""
+        found = self._first_match(now)
+        if found is None:
+            return False
+        self._assign(*found, now)
+        return True
+
+    def _assign(self, lane: Lane, record: WorkerRecord, now: float) -> None:
+        """Reserve a free worker for the first task of a lane."""
+        task = lane.pop()
+        self._reserve(record, task, lane.route, now)
+        self.outbox.append((Effect.ASSIGN, record, task))
+
+    def _first_match(self, now: float) -> tuple[Lane, WorkerRecord] | None:
+        """The first task that may start now, as the head of its lane, and a worker for it.
+
+        Without one, note what the tasks in line hold, and until when.
+        """
         search = Search(self.strategy)
-        free = self.roster.free
+        free, roster = self.roster.free, self.roster
+
+        def usable(uses: frozenset[str]) -> int:
+            return free & search.open_to(uses)
+
         fruitless = 0
-        for lane in self.ready.lanes_in_order(lambda: free & ~search.closed, now):
-            route, task = lane.route, lane.peek()
-            mask, closed = route.mask & free & ~search.closed, search.closed
+        for lane in self.ready.lanes_in_order(usable, now):
+            route, task, uses = lane.route, lane.peek(), lane.kind.uses
+            mask = route.mask & usable(uses)
             record = search.find(self._idle(mask), mask, lane.cost, now)
             if record is not None:
-                lane.pop()
-                self._reserve(record, task, route, now)
-                self.outbox.append((Effect.ASSIGN, record, task))
-                return True
+                return lane, record
+            search.hold(lane.cost, partial(roster.all_in, route.mask), now)
             if task.blocked_at is None:
                 task.blocked_at = now
             route.blocked.add(lane.cost)
             self.ready.changed()
-            # A task that is blocked closes a worker to those behind it, so this ends. One that is
-            # too large for every free worker closes none.
-            fruitless += search.closed == closed
+            # A task that is blocked closes a worker to those behind it which take from the same,
+            # so this ends. One that is too large for every free worker closes none.
+            fruitless += mask == route.mask & usable(uses)
             if fruitless == LOOK_AHEAD:
                 break
-        self._held_quotas = search.held
+        self._holds = search.holds
         if search.wait is not None:
-            # A wait too short for the clock to tell would fall due in this very tick, for ever.
-            self._plan_at = max(now + search.wait, nextafter(now, inf))
-            self.agenda.add(self._plan_at, Due.PLAN, None)
-        return False
+            self._plan_again_at(now + search.wait, now)
+        return None
+
+    def _wake(self, now: float) -> None:
+        """Some worker that has waited for quota should have it now."""
+        waiters = self._waiters
+        if waiters is None or self.ready.only_lane() is not waiters.lane or self._gated():
+            self._plan(now)
+            return
+        lane, search = waiters.lane, Search(self.strategy)
+        mask = lane.route.mask & self.roster.free
+        woken = OrderedDict((entry[1].id, entry) for entry in waiters.take_ready(mask, now))
+        while woken and lane.head_key() is not None and not self._gated():
+            # Several may share what has come free: whoever starts may leave nothing to the next.
+            workers = (record for _, record in woken.values())
+            record = search.find(workers, mask, lane.cost, now)
+            if record is None:
+                break
+            del woken[record.id]
+            self._assign(lane, record, now)
+        waiters.put_back(woken.values(), now)
+        self._go_on_waiting(waiters, now)
 
     def _next_for(self, record: WorkerRecord, now: float) -> tuple[Task | None, bool]:
         """Reserve the first task in line for a worker that has just come free.
@@ -155,41 +177,46 @@ class Dispatch(Eligibility):
                 if route.mask & bit:
                     break
                 if route.blocked and record.quotas:
-                    return None, True  # it may hold a quota that this worker shares
+                    return None, True  # it may hold what this worker shares
             else:
                 return None, False
-        lane = route.heads.first()
-        assert lane is not None  # listed routes have been found to hold a task
         if route.blocked:
+            return self._next_of_those_waiting(record, now), True
+        if self._holds and self._holds.concern(record.quotas):
             return None, True
-        if self._held_quotas and any(id(quota) in self._held_quotas for quota in record.quotas):
-            return None, True
+        lane = route.peek()
         if not record.has_room(lane.cost, now):
             return None, True
         task = lane.pop()
         self._reserve(record, task, route, now)
         return task, False
 
-    def _reserve(self, record: WorkerRecord, task: Task, route: Route, now: float) -> None:
-        """Promise a free worker to a queued task and debit every quota, in one step."""
-        if self.roster.free & record.bit:
-            self.roster.unset_free(record)
-        before = record.state
-        record.state = PROMISED
-        record.task = task
-        task.state = RESERVED
-        task.holder = record
-        task.reserved_at = now
-        self.held += 1
-        if self.ready.shares.in_use:
-            self.ready.shares.charge(route.share, task.cost)
-        if record.quotas:
-            self._debit(task, record.quotas, now)
-        if route.key.affinity is not None:
-            self._bind(route, record, now)
-        if self.observed:
-            self._told(task, QUEUED, RESERVED, "routed", now)
-            self._told_worker(record, before, "routed", now)
+    def _next_of_those_waiting(self, record: WorkerRecord, now: float) -> Task | None:
+        """Reserve the first task in line for a worker that has just come free.
+
+        If all that waits is one lane, and nobody else who is free has quota for that.
+        """
+        waiters = self._known_waiters(now)
+        if waiters is None or not record.has_room(waiters.lane.cost, now):
+            return None
+        lane = waiters.lane
+        task = lane.pop()
+        self._reserve(record, task, lane.route, now)
+        self._go_on_waiting(waiters, now)
+        return task
+
+    def _go_on_waiting(self, waiters: Waiters, now: float) -> None:
+        """Some tasks of the lane have started; what is left of it waits like those before."""
+        lane = waiters.lane
+        if lane.head_key() is None:
+            self._plan(now)
+            return
+        task = lane.peek()
+        if task.blocked_at is None:
+            task.blocked_at = now
+        self._plan_at = None
+        if waiters.next_at is not None:
+            self._plan_again_at(waiters.next_at, now)
 
     def _requeue(
         self,
@@ -224,29 +251,40 @@ class Dispatch(Eligibility):
         if task.tried_mask:
             self.break_deadlocks(now)  # by what it excludes
 
-    def _line(self, task: Task) -> deque[Task] | None:
-        """Where a task has only to queue up behind others; None if there is more to it."""
+    def _line(self, task: Task) -> Lane | None:
+        """Where a task has only to queue up behind others of its cost; None if there is more to it.
+
+        There is if it would be the first, or if nobody present could ever run it.
+        """
         if self.roster.free or self.observed or not task.options.plain or task.tried_mask:
             return None
-        return self.ready.line_for(task.cost)
+        ready, cost = self.ready, task.cost
+        lane = ready.usual if cost is ONE_REQUEST else ready.any_worker.lanes.get(cost)
+        if lane is None or not lane.fifo or lane.refused_since is not None:
+            return None
+        task.cost = lane.cost
+        return lane
 
-    def _fall_due(self, task: Task, now: float) -> None:
+    def _fall_due(self, task: Task, now: float) -> bool:
+        """A task has waited for its retry. True when it may be able to start at once."""
         if self.retries is not None and (turn := self._turn(task, now)) > now:
             task.due = turn
             self.agenda.add(turn, Due.RETRY, task)
-            return
+            return False
         self.scheduled -= 1
-        line = self._line(task)
-        if line is not None:
+        lane = self._line(task)
+        if lane is not None:
             task.state = QUEUED
             task.queued_at = task.ready_at = now
             task.blocked_at = None
             self._next_order = task.order = self._next_order + 1
-            line.append(task)
-            return
+            lane.fifo.append(task)
+            return False
         self._requeue(task, "due", now)
-        if task.state is QUEUED and self.roster.free:
-            self._plan_for(task, self.ready.routes[route_key(task)], now)
+        if task.state is not QUEUED or not self.roster.free:
+            return False
+        route = self.ready.routes[route_key(task)]
+        return self.roster.free & route.mask != 0 and not self._is_blocked(route, task)
 
     def _give_back(self, record: WorkerRecord, now: float, reason: str) -> None:
         """Take back a task that was promised to a worker and has not started."""
@@ -268,25 +306,6 @@ class Dispatch(Eligibility):
         """The first task of an affinity has waited for its worker as long as it should."""
         self._release_from_bound(route, now)
         self._plan(now)
-
-    def _unhold(self, record: WorkerRecord) -> None:
-        record.task = None
-        record.limit_at = None
-        self.held -= 1
-
-    def _debit(self, task: Task, quotas: tuple[Quota, ...], now: float) -> None:
-        for quota in quotas:
-            quota.take(task.cost, now)
-        task.debit = (quotas, now, task.cost)
-        self.debited += 1
-
-    def _refund(self, task: Task) -> None:
-        if task.debit is not None:
-            quotas, at, cost = task.debit
-            for quota in quotas:
-                quota.refund(cost, at)
-            task.debit = None
-            self.refunded += 1
 
     def set_concurrency(self, limit: int | None, now: float) -> None:
         """Allow more or fewer attempts at once, from the next start on."""

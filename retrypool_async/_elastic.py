@@ -15,10 +15,12 @@ from ._record import opening_delay
 from ._roster import excess
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Iterator
 
+    from ._holds import Holds
+    from ._lane import Lane
     from ._quota import Quota
-    from ._ready import Lane, ReadyQueue
+    from ._ready import ReadyQueue
     from ._record import WorkerRecord
     from ._roster import Headcount, Roster
     from ._settings import Sizes
@@ -123,7 +125,7 @@ class Elastic:
     # -- growing ---------------------------------------------------------------------------------
 
     def missing(
-        self, roster: Roster, ready: ReadyQueue, places: float, held: Collection[int], now: float
+        self, roster: Roster, ready: ReadyQueue, places: float, holds: Holds, now: float
     ) -> tuple[int, float]:
         """How many workers to have made now, and when to ask again if nothing happens till then.
 
@@ -131,7 +133,7 @@ class Elastic:
             roster: The workers.
             ready: The tasks that wait.
             places: Attempts that the pool as a whole may begin.
-            held: Ids of the quotas that are kept for a task which waits for them.
+            holds: What is kept for tasks which wait for it.
             now: The time.
         """
         staff = roster.headcount()
@@ -143,7 +145,7 @@ class Elastic:
             return 0, self.retry_at if missing > 0 or ready else inf
         again_at = inf
         if ready and places > 0:
-            takeable, again_at = self._takeable(ready, min(room + staff.coming, places), held, now)
+            takeable, again_at = self._takeable(ready, min(room + staff.coming, places), holds, now)
             missing = max(missing, takeable - staff.coming)
         if missing > 0 and self.failures:
             missing = 0 if staff.starting else 1  # one tries for all
@@ -155,38 +157,47 @@ class Elastic:
         return most - staff.present - max(0, staff.written_off - most)
 
     def _takeable(
-        self, ready: ReadyQueue, limit: float, held: Collection[int], now: float
+        self, ready: ReadyQueue, limit: float, holds: Holds, now: float
     ) -> tuple[int, float]:
         """How many ready tasks a new worker could start now, as far as `limit`."""
         shared = self._shared if self._made > 1 else self.common
-        if any(id(quota) in held for quota in shared):
-            return 0, inf  # the ledger looks again when that task can start
         left: dict[str, float] = {}
         for quota in shared:
             for dimension, amount in quota.left(now).items():
                 left[dimension] = min(left.get(dimension, inf), amount)
-        found = 0
+        found, again_at = 0, inf
+        #: Dimensions of what all share that those first in line wait for, or use up.
+        gone: set[str] = set()
         for lane in islice(_lanes(ready, now), LOOK_AHEAD):
             key, cost = lane.route.key, lane.cost
-            if key.worker is not None or not self._could_take(key.require, cost):
+            if (
+                key.worker is not None
+                or not gone.isdisjoint(lane.kind.uses)
+                or holds.bar(shared, cost, now)  # the ledger looks again when that need not be
+                or not self._could_take(key.require, cost)
+            ):
                 continue
             wait = max(
                 (max(quota.until(cost, now), quota.cooling_until - now) for quota in shared),
                 default=0.0,
             )
             if wait > 0.0:
-                # It is first in line for what all share: nobody behind it may start either.
-                return found, max(now + wait, nextafter(now, inf))
+                # Nobody behind it may start either, but for those that take from other dimensions.
+                again_at = min(again_at, max(now + wait, nextafter(now, inf)))
+                gone |= lane.kind.uses & left.keys()
+                continue
             # `until` has said that one fits, so rounding must not make that none.
             fitting = min((left[d] // n for d, n in cost if n > 0.0 and d in left), default=inf)
             takes = min(lane.waiting, max(fitting, 1))
             found += int(min(takes, limit))
-            if found >= limit or takes < lane.waiting:
+            if found >= limit:
                 break
+            if takes < lane.waiting:
+                gone |= lane.kind.uses & left.keys()
             for dimension, amount in cost:
                 if dimension in left:
                     left[dimension] -= takes * amount
-        return int(min(found, limit)), inf
+        return int(min(found, limit)), again_at
 
     # -- shrinking -------------------------------------------------------------------------------
 
@@ -222,7 +233,8 @@ def _lanes(ready: ReadyQueue, now: float) -> Iterator[Lane]:
     """The lanes in which tasks wait, those of one route together."""
     for route in ready.in_order(now):
         if not route.key.is_hedge:
-            yield from route.heads.in_order()
+            for kind in route.heads.in_order():
+                yield from kind.heads.in_order()
 
 
 def _wanted(ready: ReadyQueue) -> int:

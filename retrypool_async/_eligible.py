@@ -7,17 +7,22 @@ from typing import TYPE_CHECKING
 
 from ._agenda import Due
 from ._books import Books, route_key
-from ._ready import Route, RouteKey
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from ._ready import Route, RouteKey
     from ._record import WorkerRecord
     from ._task import Cost, Task
+
+#: With so many places of workers that have gone, those are given to others.
+MOST_DEPARTED = 64
 
 
 class Eligibility(Books):
     """Knows the workers that a task may go to."""
+
+    __slots__ = ()
 
     # -- who may run what ------------------------------------------------------------------------
 
@@ -27,7 +32,7 @@ class Eligibility(Books):
         if route is None:
             if len(routes) >= self.ready.prune_at:
                 self.ready.prune()
-            route = routes[key] = Route(key, self.ready.shares)
+            route = self.ready.new_route(key)
             self._set_mask(route, now)
         elif key.affinity is not None:
             self._set_mask(route, now)
@@ -68,6 +73,26 @@ class Eligibility(Books):
                         task.tried_mask = 0
                         self.ready.push(task, self._route(route_key(task), now))
 
+    def _forget_departed(self, now: float) -> None:
+        """Let workers to come have the places of those that have gone, once there are many.
+
+        Without, the bitmasks of a pool that hires and retires would grow for as long as it lives.
+        """
+        departed = self.roster.departed
+        if departed.bit_count() < MOST_DEPARTED:
+            return
+        for key, route in list(self.ready.routes.items()):
+            for lane in list(route.lanes.values()) if key.tried & departed else ():
+                for task in lane.take_all():
+                    task.tried_mask &= ~departed
+                    self.ready.push(task, self._route(route_key(task), now))
+        for task in self.agenda.tasks(Due.RETRY):
+            task.tried_mask &= ~departed
+        for record in self.roster.workers.values():
+            if record.task is not None:
+                record.task.tried_mask &= ~departed
+        self.roster.vacate()
+
     # -- affinity --------------------------------------------------------------------------------
 
     def _bind(self, route: Route, record: WorkerRecord, now: float) -> None:
@@ -91,7 +116,7 @@ class Eligibility(Books):
             or (record.cooling_until > now and record.cooling_until >= now + wait)
         ):
             return
-        lane = route.heads.first()
+        lane = route.first()
         spill_at = (now if lane is None else lane.peek().ready_at) + wait
         if spill_at > now or self.roster.free & record.bit:
             route.mask = record.bit
@@ -100,7 +125,7 @@ class Eligibility(Books):
 
     def _release_from_bound(self, route: Route, now: float) -> None:
         """Let a route's tasks go to whoever may run them, if its first has waited long enough."""
-        lane = route.heads.first()
+        lane = route.first()
         if lane is not None and lane.peek().ready_at + self.settings.affinity_wait > now:
             self._set_mask(route, now)  # another is the first by now
             return

@@ -30,7 +30,7 @@ from ._states import (
     TaskState,
     WorkerState,
 )
-from ._steps import without_own_frames
+from ._steps import cut_own_frames
 from ._twin import actual
 from ._waiting import Waiting
 
@@ -49,6 +49,8 @@ logger = logging.getLogger("retrypool_async")
 #: What tasks share whose submitters have set nothing: attempts and hooks run in copies of it.
 NO_VARIABLES = Context()
 
+ERROR = AttemptOutcome.ERROR  # looked up once: most failures are of this kind
+
 
 class Engine(Waiting):
     """Makes things happen, for one run of one pool on one event loop."""
@@ -61,7 +63,8 @@ class Engine(Waiting):
         """Hand a new task to the ledger. Raises what that raises."""
         if _get_running_loop() is not self.loop:
             self.call_time()  # says what is wrong
-        now = self._time()
+        clock = self._time
+        now = clock()
         if now < self._not_before:
             now = self._not_before
         task: TaskHandle[Any] = TaskHandle(
@@ -106,7 +109,8 @@ class Engine(Waiting):
         self.carry_out()
 
     def begin(self, record: WorkerRecord, task: Task) -> bool:
-        now = self._time()
+        clock = self._time
+        now = clock()
         if now < self._not_before:
             now = self._not_before
         ledger = self.ledger
@@ -124,7 +128,8 @@ class Engine(Waiting):
         self.observers.call("on_running", task.options.on_running, task, task.context)
 
     def succeeded(self, record: WorkerRecord, task: Task, value: Any, go_on: bool) -> Task | None:
-        now = self._time()
+        clock = self._time
+        now = clock()
         if now < self._not_before:
             now = self._not_before
         ledger = self.ledger
@@ -152,14 +157,14 @@ class Engine(Waiting):
             task = actual(task)
             if record.task is not task:
                 return self._late(record, now)
-        if record.stop is not None or self.ending:
+        if record.stop is not None or self.ending_check():
             ruling = ledger.stopped_ruling(task, record.stop)
         else:
-            error = without_own_frames(error)
+            cut_own_frames(error)
             policy = self._policy(task)
             wait = self._judge.usual_wait(task, record, error, policy)
             if wait is not None:
-                self._log_failure(task, record, AttemptOutcome.ERROR, error)
+                self._log_failure(task, record, ERROR, error)
                 following = ledger.retry_later(record, task, error, wait, now, go_on)
                 self._catch_up()
                 if go_on and following is not None and following.options.on_running is not None:

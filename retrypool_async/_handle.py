@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
+_SUCCEEDED = TaskState.SUCCEEDED  # looked up once: it is read at every await
+
 
 class TaskHandle(Task, Generic[R]):
     """A submitted task: await it for its result, or ask how it is doing.
@@ -46,14 +48,15 @@ class TaskHandle(Task, Generic[R]):
 
     def __await__(self) -> Generator[Any, None, R]:
         if self.state not in FINAL_STATES:
-            future = self.engine.loop.create_future()
+            # Set with a chain to tell of a deadlock, else with None.
+            future: asyncio.Future[Chain] = self.engine.loop.create_future()
             if self.waiters is None:
                 self.waiters = [future]
             else:
                 self.waiters.append(future)
             wait = None if current.get() is None else self.engine.begin_wait(self, future)
             try:
-                chain = cast("Chain", (yield from future))
+                chain = yield from future
             except asyncio.CancelledError:
                 self.engine.awaiter_gave_up(self, future)
                 raise
@@ -63,8 +66,9 @@ class TaskHandle(Task, Generic[R]):
             if self.state not in FINAL_STATES:
                 self.engine.awaiter_gave_up(self, future)
                 raise DeadlockDetected(chain)
-        if self.state is TaskState.SUCCEEDED:
-            return cast("R", self.value)
+        if self.state is _SUCCEEDED:
+            value: R = self.value
+            return value
         try:
             return self.result()
         finally:
@@ -86,8 +90,9 @@ class TaskHandle(Task, Generic[R]):
             asyncio.CancelledError: it was cancelled.
             Exception: whatever ended it.
         """
-        if self.state is TaskState.SUCCEEDED:
-            return cast("R", self.value)
+        if self.state is _SUCCEEDED:
+            value: R = self.value
+            return value
         error = self.error()
         try:
             assert error is not None

@@ -37,16 +37,21 @@ DECISIVE = frozenset(
 class Hedging(Runs):
     """Starts hedges, and brings two attempts of a task to one end."""
 
+    __slots__ = ()
+
     # -- how a hedge begins ----------------------------------------------------------------------
 
-    def _hedge(self, task: Task, now: float) -> None:
-        """An attempt has taken long: let another worker try as well, when one has time for it."""
+    def _hedge(self, task: Task, now: float) -> bool:
+        """An attempt has taken long: let another worker try as well, when one has time for it.
+
+        True when it may be able to start at once.
+        """
         assert task.past is not None
         hedges = task.past.hedges
         assert hedges is not None
         hedges.due_at = None
         if self.ending or task.holder.stop is not None or not self._may_hedge(now):
-            return
+            return False
         twin = hedges.twin = Twin(task, hedges, now)
         self.twins[twin] = None
         self.live += 1
@@ -61,7 +66,7 @@ class Hedging(Runs):
             key = route_key(twin)
         route = self._route(key, now)
         self.ready.push(twin, route)
-        self._plan_for(twin, route, now)
+        return self.roster.free & route.mask != 0 and not self._is_blocked(route, twin)
 
     def _may_hedge(self, now: float) -> bool:
         """True when the retry budget has room for one more, now."""

@@ -24,6 +24,8 @@ class Hiring(Staff):
     ignores being stopped, it is retired, and another is made if one is missing.
     """
 
+    __slots__ = ()
+
     def employ(self, elastic: Elastic, now: float) -> None:
         """From now on, keep the number of workers within bounds."""
         self.elastic = elastic
@@ -37,7 +39,7 @@ class Hiring(Staff):
         limit = self.concurrency
         places = inf if limit is None else limit - self.held
         missing, again_at = elastic.missing(
-            self.roster, self.ready, 0 if self.paused else places, self._held_quotas, now
+            self.roster, self.ready, 0 if self.paused else places, self._holds, now
         )
         for _ in range(missing):
             self._hire(elastic, now)

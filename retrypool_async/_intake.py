@@ -21,6 +21,8 @@ from ._task import ONE_REQUEST, Task
 class Intake(Hedging):
     """Accepts tasks, and knows what to say of those that cannot be finished."""
 
+    __slots__ = ()
+
     def submit(self, task: Task, key: RouteKey, now: float) -> None:
         """Accept a task, and reserve a worker for it if one may run it now.
 
@@ -28,14 +30,14 @@ class Intake(Hedging):
             QueueFull, NoWorkers, Unroutable, WorkerRemoved, CostTooLarge: nothing is recorded.
         """
         limit = self.settings.max_queue
-        line = self._line(task)
+        lane = self._line(task)
         # Counting the hedges that wait as well; if that is too many, it is counted exactly below.
-        if line is not None and (limit is None or self.live - self.held - self.scheduled < limit):
+        if lane is not None and (limit is None or self.live - self.held - self.scheduled < limit):
             self.submitted = task.id = self.submitted + 1
             self._next_order = task.order = self._next_order + 1
             self.live += 1
             task.state = QUEUED
-            line.append(task)
+            lane.fifo.append(task)
             return
         refusal: RetryPoolError | None = None
         ready = self.ready
@@ -104,18 +106,16 @@ class Intake(Hedging):
             task = self.turns.popleft()
             if task.state is QUEUED:  # else it has been withdrawn as well
                 self._come_up(task, now)
+        self._plan(now)  # once all are there: they go by their urgency, not by how they came up
 
     def _come_up(self, task: Task, now: float) -> None:
         """The one before it in its sequence has ended: a task is ready, in its old place."""
         self.sequences.put_in_play(task)
         key = route_key(task)
-        route = self._route(key, now)
-        self.ready.push(task, route)
+        self.ready.push(task, self._route(key, now))
         refusal = self._refusal(key, task.cost)
         if refusal is not None:
             self._be_patient(task, refusal, now)
-        else:
-            self._plan_for(task, route, now)
 
     def _unsubmit(self, task: Task) -> None:
         task.state = CREATED

@@ -19,6 +19,7 @@ from ._audit import audit
 from ._books import (
     QUEUED,
     RESERVED,
+    RETRY,
     RUNNING,
     SCHEDULED,
     Effect,
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 class Ledger(Outcomes):
     """The books of one pool, and the lives of its tasks. See the module's docstring."""
 
+    __slots__ = ()
+
     def gone(self, record: WorkerRecord, now: float) -> None:
         """A worker has closed its resource, or died with it; it leaves the pool."""
         if record.state is WorkerState.STOPPED:
@@ -55,6 +58,7 @@ class Ledger(Outcomes):
         record.stop = record.grace_at = record.watch_at = record.rebuild_at = None
         self._told_worker(record, before, "closed", now)
         self.roster.drop(record)
+        self._forget_departed(now)
         self.outbox.append((Effect.GONE, record, None))
         self._rejudge(now)
 
@@ -140,17 +144,18 @@ class Ledger(Outcomes):
 
     def tick(self, now: float) -> None:
         """Carry out what has fallen due."""
+        may_start = False
         for what, whom, _ in self.agenda.due(now):
-            if what is Due.PLAN:
-                self._plan(now)
-            elif what is Due.RETRY:
-                self._fall_due(whom, now)
+            if what is RETRY:
+                may_start = self._fall_due(whom, now) or may_start
+            elif what is Due.PLAN:
+                self._wake(now)
             elif what is Due.SPILL:
                 self._spill(whom, now)
             elif what is Due.LIMIT:
                 self._watch(whom, now)
             elif what is Due.HEDGE:
-                self._hedge(whom, now)
+                may_start = self._hedge(whom, now) or may_start
             elif what is Due.COOL:
                 self._attend(whom, now)
             elif what is Due.DEADLINE:
@@ -165,6 +170,8 @@ class Ledger(Outcomes):
                 self._review_at = inf  # `review` follows every step
             else:
                 self.resume(whom, now)
+        if may_start:
+            self._plan(now)  # once all are there: they go by their urgency, not by their times
 
     def _lose_patience(self, task: Task, now: float) -> None:
         """A task has waited for its first start, or without workers, as long as it may."""

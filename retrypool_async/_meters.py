@@ -228,13 +228,18 @@ class BucketMeter:
         return level
 
     def until(self, amount: float, now: float) -> float:
-        capacity = self._limiter.max_rate
-        short = self.used(now) + amount - capacity
+        limiter = self._limiter
+        capacity, rate = limiter.max_rate, limiter._rate_per_sec
+        level = limiter._level
+        if level:
+            leaked = (now - limiter._last_check) * rate
+            level = level - leaked if leaked < level else 0.0
+        short = level + amount - capacity
         if short <= capacity * TOLERANCE:
             return 0.0
         if amount > capacity * (1 + TOLERANCE):
             return inf
-        return short / self._limiter._rate_per_sec
+        return short / rate
 
     def take(self, amount: float, now: float) -> None:
         limiter = self._limiter

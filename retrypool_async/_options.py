@@ -77,7 +77,7 @@ class SubmitOptions(TypedDict, total=False):
 
 
 def task_options(
-    given: dict[str, Any], defaults: dict[str, Any], find_worker: Callable[[object], int]
+    given: Mapping[str, object], defaults: dict[str, Any], find_worker: Callable[[object], int]
 ) -> TaskOptions:
     """Return `given`, checked, over `defaults`, which are checked already.
 
@@ -99,7 +99,7 @@ def task_options(
     return TaskOptions(**checked)
 
 
-def _heed_what_forbids_hedges(given: dict[str, Any], checked: dict[str, Any]) -> None:
+def _heed_what_forbids_hedges(given: Mapping[str, object], checked: dict[str, Any]) -> None:
     if not checked.get("idempotent", True):
         why = "idempotent=False forbids a hedge, which runs the task a second time"
     elif checked.get("worker") is not None:
@@ -112,19 +112,21 @@ def _heed_what_forbids_hedges(given: dict[str, Any], checked: dict[str, Any]) ->
 
 
 def cost_of(value: object) -> Cost:
-    """Return a cost as given by a user, laid over one request, in its canonical form."""
-    if not isinstance(value, Mapping):
+    """Return a cost as given by a user, laid over one request."""
+    given: Any = value
+    if type(value) is not dict and not isinstance(value, Mapping):  # the latter takes its time
         requests = number("cost", value, at_least=0.0)
         return ONE_REQUEST if requests == 1.0 else (("requests", requests),)
     amounts = {"requests": 1.0}
-    for dimension, amount in cast("Mapping[object, object]", value).items():
+    for dimension, amount in given.items():
         if not isinstance(dimension, str):
             raise TypeError(f"cost dimension must be a string, got {type(dimension).__name__}")
         if type(amount) is not float or not 0.0 <= amount < inf:  # else there is nothing to check
             amount = number(f"cost {dimension}", amount, at_least=0.0)
         amounts[dimension] = amount
-    cost = tuple(sorted(amounts.items()))
-    return ONE_REQUEST if cost == ONE_REQUEST else cost
+    if len(amounts) == 1 and amounts["requests"] == 1.0:
+        return ONE_REQUEST
+    return tuple(amounts.items())
 
 
 def _aging(name: str, value: object) -> float | None:

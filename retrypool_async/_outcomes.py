@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ._agenda import Due
 from ._attempt import trace_of
-from ._books import BUSY, QUEUED, RUNNING, SCHEDULED, SUCCEEDED, route_key
+from ._books import BUSY, QUEUED, RETRY, RUNNING, SCHEDULED, SUCCEEDED, route_key
 from ._hedging import is_decisive
 from ._intake import Intake
 from ._ruling import Again, Ending, Ruling
@@ -21,12 +20,15 @@ if TYPE_CHECKING:
 
 
 NO_TAGS: frozenset[str] = frozenset()
+ERROR = AttemptOutcome.ERROR
 #: What says that a worker may be at fault.
-FAILURES = (AttemptOutcome.ERROR, AttemptOutcome.TIMEOUT)
+FAILURES = (ERROR, AttemptOutcome.TIMEOUT)
 
 
 class Outcomes(Intake):
     """Records the ends of attempts, and carries out what follows."""
+
+    __slots__ = ()
 
     def succeed(
         self, record: WorkerRecord, task: Task, value: Any, now: float, go_on: bool = False
@@ -56,6 +58,8 @@ class Outcomes(Intake):
             successor = self.sequences.leave(task)
             if successor is not None:
                 self._come_up(successor, now)
+                if self.roster.free:
+                    self._plan(now)
         if go_on:
             following = self._follow_on(record, now)
             if following is not None:
@@ -82,7 +86,7 @@ class Outcomes(Intake):
         if lane is None or not lane.fifo or lane.fifo[0].deadline is not None:
             return None
         quotas = record.quotas
-        if quotas and not record.has_room(lane.cost, now):
+        if quotas and not record.try_take(lane.cost, now):
             return None
         task = lane.fifo.popleft()
         record.task = task
@@ -92,7 +96,8 @@ class Outcomes(Intake):
         task.run_count += 1
         record.limit_at = None
         if quotas:
-            self._debit(task, quotas, now)
+            task.debit = (quotas, now, lane.cost)
+            self.debited += 1
             self.started += 1
         if task.options.timed:
             self._time(record, task, now)
@@ -112,7 +117,7 @@ class Outcomes(Intake):
         What `fail` does for the most usual of failures, which concerns nobody but the task, and
         that has no deadline. Returns the next task, as `succeed` does.
         """
-        run = self._run_of(task, AttemptOutcome.ERROR, error, counted=True)
+        run = self._run_of(task, ERROR, error, counted=True)
         error.__traceback__ = None  # frames keep alive everything that ran in them
         task.debit = None
         self._schedule(task, delay, run, now)
@@ -145,7 +150,7 @@ class Outcomes(Intake):
         self._moved(task, SCHEDULED, "retry later", now, run)
         task.due = now + delay
         self.scheduled += 1
-        self.agenda.add(task.due, Due.RETRY, task)
+        self.agenda.add(task.due, RETRY, task)
 
     def fail(
         self, record: WorkerRecord, task: Task, ruling: Ruling, now: float, *, cut_off: bool = False

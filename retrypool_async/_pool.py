@@ -157,12 +157,11 @@ class Pool(PoolStaff[T, R]):
             self._check_dimensions(cost)
 
     def _chosen(self, options: SubmitOptions) -> tuple[TaskOptions, Cost | None]:
-        given, cost = dict(options), None
-        if "cost" in given:
-            cost = cost_of(given.pop("cost"))
-        if not given:
+        """Check `options`, a dict to be used up."""
+        cost = cost_of(options.pop("cost")) if "cost" in options else None
+        if not options:
             return self._defaults, cost
-        return task_options(given, self._default_values, self._find_id), cost
+        return task_options(options, self._default_values, self._find_id), cost
 
     async def enqueue(self, data: T, **options: Unpack[SubmitOptions]) -> TaskHandle[R]:
         """Submit a task, waiting for room in the queue if it is full.
@@ -189,7 +188,7 @@ class Pool(PoolStaff[T, R]):
                     changed = len(ledger.roster.workers) != present
                     return not engine.open or changed or freed != 0 or ledger.waiting < size
 
-                target = Room(wishes(self._chosen(options)[0]))
+                target = Room(wishes(self._chosen(options.copy())[0]))
                 await engine.until(room, full.retry_after, target=target)
 
     @overload
@@ -329,11 +328,6 @@ class Pool(PoolStaff[T, R]):
         if self._engine.open:
             return PoolState.RUNNING
         return PoolState.CLOSED if self._supervisor.over() else PoolState.CLOSING
-
-    @property
-    def running(self) -> bool:
-        """True while the pool takes tasks: `state` is RUNNING."""
-        return self._engine.open
 
     def events(self) -> Subscription:
         """Listen to every move of a task or a worker, from this call to the close.

@@ -212,16 +212,14 @@ class PoolBase(Generic[T, R]):
         known = self._dimensions
         if known is None:
             known = self._dimensions = self._known_dimensions()
-        if known:
-            for dimension, _ in cost:
-                if dimension not in known and dimension != "requests":
-                    raise ValueError(
-                        f"unknown cost dimension {dimension!r}; "
-                        f"quotas know: {', '.join(sorted(known))}"
-                    )
+        for dimension, _ in cost:
+            if dimension not in known and known:
+                raise ValueError(
+                    f"unknown cost dimension {dimension!r}; known: {', '.join(sorted(known))}"
+                )
 
     def _known_dimensions(self) -> frozenset[str]:
-        """All dimensions that quotas limit; none when that cannot be known."""
+        """What a cost may name; nothing when that cannot be known."""
         ledger = self._engine.ledger
         quotas = list(self._quotas)
         for record in ledger.roster.workers.values():
@@ -230,7 +228,8 @@ class PoolBase(Generic[T, R]):
             if ledger.elastic.known_quotas is None:
                 return frozenset()  # the workers to come may have any
             quotas += ledger.elastic.known_quotas
-        return frozenset(dimension for quota in quotas for dimension in quota.dimensions)
+        limited = frozenset(dimension for quota in quotas for dimension in quota.dimensions)
+        return limited and limited | {"requests"}
 
     def _resubmit(self, dead: DeadTask) -> TaskHandle[R]:
         return self._submit(dead.data, dead.options, dead.cost, origin=dead.id)

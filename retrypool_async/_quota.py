@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 from ._guard import GuardedLimiter
 from ._levels import Levels
-from ._meters import Limit, Meter, meter_of, used_before
+from ._meters import BucketMeter, Limit, Meter, WindowMeter, meter_of, used_before
 from ._reported import Reported
-from ._task import ONE_REQUEST, Cost
+from ._task import Cost
 from ._time import wall_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+#: Which meters are concerned by a cost, and how much of it each.
+Bill = tuple[tuple[Meter | Reported, float], ...]
 
 
 class Quota:
@@ -43,10 +46,11 @@ class Quota:
 
     __slots__ = (
         "_before",
+        "_bill",
+        "_billed",
         "_limits",
         "_meters",
         "_reported",
-        "_requests",
         "cooling_until",
     )
 
@@ -70,7 +74,9 @@ class Quota:
         self._meters: dict[str, tuple[Meter | Reported, ...]] = {**meters}
         #: The loop time before which whoever has it must not start anything, newcomers included.
         self.cooling_until = 0.0
-        self._requests = self._meters.get("requests", ())
+        #: What to ask and debit for the cost that was asked for last: most tasks cost the same.
+        self._billed: Cost | None = None
+        self._bill: Bill = ()
         #: What was used before; None once a pool has the quota, and its time has begun.
         self._before: list[Levels] | None = [
             Levels(
@@ -134,6 +140,18 @@ class Quota:
         self._before.append(Levels.parse(levels))
 
     @property
+    def steady(self) -> bool:
+        """True when it has room at the time that `until` has said, unless it is changed by us.
+
+        Wall clocks may be set, and limiters of users' own do as they like.
+        """
+        return all(
+            isinstance(meter, WindowMeter | BucketMeter)
+            for meters in self._limits.values()
+            for meter in meters
+        )
+
+    @property
     def dimensions(self) -> frozenset[str]:
         """The names of the dimensions it limits."""
         return frozenset(self._limits)
@@ -141,30 +159,31 @@ class Quota:
     def until(self, cost: Cost, now: float) -> float:
         """Seconds until all of `cost` could be granted at once; 0 when it can be now."""
         longest = 0.0
-        if cost is ONE_REQUEST:
-            for meter in self._requests:
-                wait = meter.until(1.0, now)
-                if wait > longest:
-                    longest = wait
-            return longest
-        for dimension, amount in cost:
-            if not amount:
-                continue  # there is room for nothing even where too much has been used
-            for meter in self._meters.get(dimension, ()):
-                wait = meter.until(amount, now)
-                if wait > longest:
-                    longest = wait
+        for meter, amount in self._bill if cost is self._billed else self._bill_for(cost):
+            wait = meter.until(amount, now)
+            if wait > longest:
+                longest = wait
         return longest
+
+    def until_room(self, dimension: str, amount: float, now: float) -> float:
+        """Seconds until so much of one dimension could be granted; 0 when it can be now."""
+        meters = self._meters.get(dimension, ())
+        return max((meter.until(amount, now) for meter in meters), default=0.0)
 
     def take(self, cost: Cost, now: float) -> None:
         """Debit all of `cost`."""
-        if cost is ONE_REQUEST:
-            for meter in self._requests:
-                meter.take(1.0, now)
-            return
-        for dimension, amount in cost:
-            for meter in self._meters.get(dimension, ()):
-                meter.take(amount, now)
+        for meter, amount in self._bill if cost is self._billed else self._bill_for(cost):
+            meter.take(amount, now)
+
+    def _bill_for(self, cost: Cost) -> Bill:
+        self._billed = cost
+        self._bill = tuple(
+            (meter, amount)
+            for dimension, amount in cost
+            if amount  # there is room for nothing even where too much has been used
+            for meter in self._meters.get(dimension, ())
+        )
+        return self._bill
 
     def refund(self, cost: Cost, at: float) -> None:
         """Give back a cost that was taken at time `at`."""
@@ -185,7 +204,7 @@ class Quota:
         if dimension not in self._reported:
             reported = self._reported[dimension] = Reported()
             self._meters[dimension] = (*limits, reported)
-            self._requests = self._meters.get("requests", ())
+            self._billed = None
         self._reported[dimension].sync(remaining, reset_after, now)
         for limit in limits:
             if isinstance(limit, GuardedLimiter):

@@ -88,8 +88,8 @@ class WorkerRecord:
         self.id = id
         self.name = name
         self.ref = WorkerRef(id, name)
-        #: This worker's place in every bitmask. Ids are not reused, so neither are bits.
-        self.bit = 1 << id
+        #: This worker's place in every bitmask; the roster gives it one.
+        self.bit = 0
         #: None until the factory has made it.
         self.worker = worker
         #: True for a worker from the factory.
@@ -180,6 +180,16 @@ class WorkerRecord:
         for quota in self.quotas:  # noqa: SIM110 - asked before every start, and a loop is cheaper
             if quota.until(cost, now) > 0.0:
                 return False
+        return True
+
+    def try_take(self, cost: Cost, now: float) -> bool:
+        """Debit all of its quotas if they have room for `cost`; else none, and return False."""
+        quotas = self.quotas
+        for quota in quotas:
+            if quota.until(cost, now) > 0.0:
+                return False
+        for quota in quotas:
+            quota.take(cost, now)
         return True
 
     def affords(self, cost: Cost) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -64,6 +64,11 @@ class Roster:
         self.workers: dict[int, WorkerRecord] = {}
         self.idle: OrderedDict[int, WorkerRecord] = OrderedDict()
         self.free = 0
+        #: Who has which place in the bitmasks, the places for whoever comes next, and those of
+        #: workers that have gone: not to be given away while a task may have its mark on them.
+        self._places: list[WorkerRecord | None] = []
+        self._vacant: list[int] = []
+        self.departed: int = 0
         #: Those whose breakers are open, as a bitmask.
         self.ejected = 0
         self.next_id = 0
@@ -72,19 +77,36 @@ class Roster:
         self._tagged: dict[str, int] = {}
         #: The smallest capacity of any worker per dimension, by (tags, pinned id).
         self._floors: dict[tuple[frozenset[str], int | None], dict[str, float]] = {}
-        #: Quotas that several workers have; forgotten whenever the membership or a quota changes.
-        self._shared: frozenset[Any] | None = None
+        #: Who has each quota, as bitmasks; forgotten whenever the membership or a quota changes.
+        self._owners: dict[Any, int] | None = None
+        self._steady: bool | None = None
         #: Counted when asked for; forgotten whenever a worker comes, goes or changes.
         self._headcount: Headcount | None = None
 
     def add(self, record: WorkerRecord) -> None:
+        if self._vacant:
+            place = self._vacant.pop()
+            self._places[place] = record
+        else:
+            place = len(self._places)
+            self._places.append(record)
+        record.bit = 1 << place
         self.workers[record.id] = record
         self.changed(record)
 
     def drop(self, record: WorkerRecord) -> None:
         del self.workers[record.id]
         self.ejected &= ~record.bit
+        self.departed |= record.bit
         self.changed(record)
+
+    def vacate(self) -> None:
+        """Let the places of those that have gone be had by others: no task remembers them."""
+        while self.departed:
+            place = self.departed.bit_length() - 1
+            self.departed ^= 1 << place
+            self._places[place] = None
+            self._vacant.append(place)
 
     def changed(self, record: WorkerRecord) -> None:
         """Note that a worker has come or gone, or that its tags or quotas are others."""
@@ -101,15 +123,35 @@ class Roster:
             for tag in record.listed:
                 self._tagged[tag] = self._tagged.get(tag, 0) | bit
         self._floors.clear()
-        self._shared = None
+        self._owners = self._steady = None
         self._headcount = None
 
     def is_shared(self, quota: Any) -> bool:
         """True when several workers have this quota."""
-        if self._shared is None:
-            owned = [quota for record in self.workers.values() for quota in set(record.quotas)]
-            self._shared = frozenset(quota for quota, n in Counter(owned).items() if n > 1)
-        return quota in self._shared
+        owners = self._owners_of(quota)
+        return owners & (owners - 1) != 0
+
+    def all_in(self, mask: int, quota: Any) -> bool:
+        """True when all workers that have this quota are among those of a bitmask."""
+        return not self._owners_of(quota) & ~mask
+
+    @property
+    def steady(self) -> bool:
+        """True when all quotas have room at the time they say, unless the pool changes them."""
+        if self._steady is None:
+            self._steady = all(quota.steady for quota in self._all_owners())
+        return self._steady
+
+    def _owners_of(self, quota: Any) -> int:
+        return self._all_owners().get(quota, 0)
+
+    def _all_owners(self) -> dict[Any, int]:
+        if self._owners is None:
+            self._owners = {}
+            for record in self.workers.values():
+                for owned in record.quotas:
+                    self._owners[owned] = self._owners.get(owned, 0) | record.bit
+        return self._owners
 
     def recount(self) -> None:
         """Forget the headcount: a worker has changed its state, or what is wanted of it."""
@@ -159,7 +201,10 @@ class Roster:
 
     def eligible(self, require: frozenset[str], pinned: int | None) -> int:
         """The workers present that carry the tags and are the pinned one, as a bitmask."""
-        mask = self._alive if pinned is None else self._alive & 1 << pinned
+        mask = self._alive
+        if pinned is not None:
+            record = self.workers.get(pinned)
+            mask &= 0 if record is None else record.bit
         for tag in require:
             mask &= self._tagged.get(tag, 0)
         return mask
@@ -173,11 +218,13 @@ class Roster:
         return result
 
     def of(self, mask: int) -> Iterator[WorkerRecord]:
-        """The workers of a bitmask, by id."""
+        """The workers of a bitmask, by their places."""
         while mask:
             bit = mask & -mask
             mask ^= bit
-            yield self.workers[bit.bit_length() - 1]
+            record = self._places[bit.bit_length() - 1]
+            assert record is not None
+            yield record
 
     def unaffordable(
         self, cost: Cost, require: frozenset[str], pinned: int | None

@@ -7,9 +7,13 @@ import random
 from math import inf
 from typing import TYPE_CHECKING, Protocol
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+from ._holds import Holds
+from ._task import dimensions_of
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from ._quota import Quota
     from ._record import WorkerRecord
     from ._task import Cost
 
@@ -182,37 +186,46 @@ def lend_rng(strategy: Strategy, rng: random.Random) -> None:
 class Search:
     """One look for a worker, for tasks in their order, at one moment.
 
-    A task that no free worker has quota for holds the quotas that keep it waiting on the worker
-    which will have room for it first. Tasks behind it may not take from those, so that small
-    tasks cannot starve a large one; everything else they may use.
+    A task that no free worker has quota for is kept what it needs of the quotas that keep it
+    waiting on the worker which will have room for it first, see `Holds`. Tasks behind it may use
+    everything else, that worker included, so that small tasks cannot starve a large one, and those
+    that take nothing of what it waits for need not wait with it.
     """
 
-    __slots__ = ("_strategy", "closed", "held", "wait")
+    __slots__ = ("_closed", "_shut", "_soonest", "_strategy", "holds", "wait")
 
     def __init__(self, strategy: Strategy) -> None:
         self._strategy = strategy
-        #: Ids of the quotas that are held, and the workers found to have one of them.
-        self.held: set[int] = set()
-        self.closed = 0
-        #: Seconds until a quota that is held has room for its task, which starts then, or goes on
-        #: waiting for others and gives this one free; None when only a free worker helps.
+        self.holds = Holds()
+        #: Workers found to have something that is kept from tasks which take from these dimensions.
+        self._closed: dict[frozenset[str], int] = {}
+        #: Workers that are left to a task which waits for them.
+        self._shut = 0
+        #: The worker that will have room first for the task looked at last.
+        self._soonest: WorkerRecord | None = None
+        #: Seconds until something that is held need not be any more; None when only a free worker
+        #: helps.
         self.wait: float | None = None
+
+    def open_to(self, uses: frozenset[str]) -> int:
+        """The workers that are not closed to tasks which take from these dimensions."""
+        return ~(self._closed.get(uses, 0) | self._shut)
 
     def find(
         self, workers: Iterable[WorkerRecord], mask: int, cost: Cost, now: float
     ) -> WorkerRecord | None:
-        """Return the worker to run a task of `cost`; without one, hold quota for it."""
+        """Return the worker of `mask` to run a task of `cost`."""
         take_first = type(self._strategy) is LeastRecentlyUsed
-        held = self.held
+        holds = self.holds
         fitting: list[WorkerRecord] = []
         soonest: WorkerRecord | None = None
-        shortest = 0.0
+        shortest = inf
         for record in workers:
             if not record.bit & mask:
                 continue
             quotas = record.quotas
-            if held and any(id(quota) in held for quota in quotas):
-                self.closed |= record.bit
+            if holds and holds.bar(quotas, cost, now):
+                self._close(record, cost)
                 continue
             wait = 0.0
             for quota in quotas:
@@ -221,19 +234,32 @@ class Search:
                 if take_first:
                     return record
                 fitting.append(record)
-            elif wait < inf and (soonest is None or wait < shortest):
+            elif wait < shortest:
                 soonest, shortest = record, wait
-        if fitting:
-            return self._choose(fitting, now)
-        if soonest is not None:
-            self.closed |= soonest.bit
-            for quota in soonest.quotas:
-                wait = quota.until(cost, now)
-                if wait > 0.0:
-                    held.add(id(quota))
-                    if self.wait is None or wait < self.wait:
-                        self.wait = wait
-        return None
+        self._soonest = soonest
+        return self._choose(fitting, now) if fitting else None
+
+    def hold(self, cost: Cost, everywhere: Callable[[Quota], bool], now: float) -> None:
+        """Keep what the task looked at last, which has found no worker, needs.
+
+        Args:
+            cost: What it costs.
+            everywhere: True for a quota if the task may run on all workers that have it.
+            now: The time.
+        """
+        record = self._soonest
+        if record is None:
+            return  # it is too large for everybody who is free
+        waiting, wait = self.holds.keep(record.quotas, cost, now)
+        self.wait = wait if self.wait is None else min(self.wait, wait)
+        self._close(record, cost)
+        if not all(map(everywhere, waiting)):
+            # While this worker were busy with others, some would take on theirs what it waits for.
+            self._shut |= record.bit
+
+    def _close(self, record: WorkerRecord, cost: Cost) -> None:
+        uses = dimensions_of(cost)
+        self._closed[uses] = self._closed.get(uses, 0) | record.bit
 
     def _choose(self, fitting: list[WorkerRecord], now: float) -> WorkerRecord:
         try:

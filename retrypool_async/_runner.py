@@ -34,6 +34,7 @@ RUNNING = TaskState.RUNNING
 class Desk(Protocol):
     """Whom a runner reports to. All synchronous: nothing can slip between report and answer."""
 
+    loop: asyncio.AbstractEventLoop
     #: Attempts that a runner may make before it lets the loop turn.
     slice: int
     stop_grace: float
@@ -160,10 +161,12 @@ class Runner:
         if self._interrupts:
             me.cancel()
         desk, record = self._desk, self._record
-        begin, succeeded = desk.begin, desk.succeeded
+        begin, succeeded, cancelling = desk.begin, desk.succeeded, me.cancelling
         try:
             error = await self._make()
             desk.opened(record, await self._start() if error is None else error)
+            if self._shutting_down():
+                return  # the loop cancels once, and a hook has swallowed it
             # Without a worker there are no tasks, only the order to close.
             run: Any = None if error is not None else self._worker.run
             item: Any = None  # a task, an order, or nothing yet
@@ -182,6 +185,8 @@ class Runner:
                     if item is Order.CLOSE:
                         return
                     desk.attended(record, item, await self._carry_out(item))
+                    if self._shutting_down():
+                        return
                     item = None
                     continue
                 started = begin(record, item)
@@ -200,30 +205,27 @@ class Runner:
                         else:
                             value = await other_steps(context, call, value)
                     except BaseException as error:
-                        started = left > 0 and task.callbacks is None and not self._is_cancelled()
+                        cancelled = self._interrupts or cancelling()
+                        started = left > 0 and task.callbacks is None and not cancelled
                         task = self._failed(task, error, started)
                         started = task is not None and task.state is RUNNING
                     else:
                         # The desk starts the next task in the same step: nothing is in between,
                         # unless a cancellation is pending that the next must not die of, or a
                         # callback is to be called, which may withdraw it.
-                        started = left > 0 and task.callbacks is None and not me.cancelling()
+                        started = left > 0 and task.callbacks is None and not cancelling()
                         task = succeeded(record, task, value, started)
                     if not started:
                         item, task = task, None
-                if self._is_cancelled():
+                if self._interrupts or cancelling():
                     await self._absorb()
                     if self._shutting_down():
-                        return  # the loop cancels once, and the code has swallowed it
+                        return  # as above
                 if left <= 0:
                     await self._let_loop_turn()
                     left = desk.slice
         finally:
             await self._end()
-
-    def _is_cancelled(self) -> bool:
-        assert self._task is not None
-        return self._interrupts > 0 or self._task.cancelling() > 0
 
     def _failed(self, task: Task, error: BaseException, go_on: bool) -> Task | None:
         if isinstance(error, asyncio.CancelledError) and not self._interrupts:
@@ -248,10 +250,8 @@ class Runner:
         was handed to a waiting `receive()` would be lost if the task were cancelled in the same
         turn of the loop. It also costs a fifth of it.
         """
-        if self._shutting_down():
-            return Order.CLOSE  # a hook has swallowed the loop's one cancellation
         while not self._waiting:
-            self._bell = asyncio.get_running_loop().create_future()
+            self._bell = self._desk.loop.create_future()
             try:
                 await self._bell
             except asyncio.CancelledError as error:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class Runs(Hiring):
     """Starts attempts, and takes tasks back."""
 
+    __slots__ = ()
+
     def begin(self, record: WorkerRecord, task: Task, now: float) -> bool:
         """Start the attempt that was promised. False when the task is no longer this worker's."""
         if record.task is not task or task.state is not RESERVED:
@@ -108,7 +110,7 @@ class Runs(Hiring):
         self.roster.set_free(record)
         if self.observed:
             self._told_worker(record, before, "free", now)
-        if blocked or self.concurrency is not None:
+        if (blocked or self.concurrency is not None) and not self._wait_along(record, now):
             self._plan(now)
         return None
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 class Staff(Dispatch):
     """Looks after workers."""
 
+    __slots__ = ()
+
     # -- what runners report ---------------------------------------------------------------------
 
     def add(self, record: WorkerRecord, now: float) -> None:

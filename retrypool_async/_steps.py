@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from ._task import Task
 
+make_current = current.set  # looked up once: it is called at every attempt
+
 
 def first_step(task: Task, call: Coroutine[Any, Any, Any]) -> Any:
     """Take the first step of an attempt. To be called inside its context.
@@ -20,7 +22,7 @@ def first_step(task: Task, call: Coroutine[Any, Any, Any]) -> Any:
     Returns what it waits for, or the `StopIteration` with its result: returned and not raised,
     since most attempts that never wait would be dearer by a tenth.
     """
-    current.set(task)
+    make_current(task)
     del task  # an error's traceback keeps this frame, and the task keeps the error
     try:
         return call.send(None)
@@ -59,7 +61,7 @@ def one_turn() -> Generator[None, None, None]:
     yield
 
 
-def without_own_frames(error: BaseException) -> BaseException:
+def cut_own_frames(error: BaseException) -> None:
     """Cut the frames of this package off an error's traceback: they lead users nowhere.
 
     They would also tie the error, which the task keeps, to the runner, which has the task.
@@ -67,4 +69,4 @@ def without_own_frames(error: BaseException) -> BaseException:
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_frame.f_globals.get("__package__") == __package__:
         traceback = traceback.tb_next
-    return error.with_traceback(traceback)
+    error.__traceback__ = traceback

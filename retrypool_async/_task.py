@@ -21,9 +21,14 @@ if TYPE_CHECKING:
     from ._hedge import Hedge
     from ._record import WorkerRecord
 
-#: Amount per quota dimension, sorted by name: hashable, so that equal costs compare at once.
+#: Amount per quota dimension: hashable, since equal costs share a lane.
 Cost = tuple[tuple[str, float], ...]
 ONE_REQUEST: Cost = (("requests", 1.0),)
+
+
+def dimensions_of(cost: Cost) -> frozenset[str]:
+    """The dimensions that a cost takes anything from."""
+    return frozenset(dimension for dimension, amount in cost if amount)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

@@ -37,3 +37,13 @@ def optional_seconds(name: str, value: object) -> float | None:
     if not isfinite(value) or value < 0:
         raise ValueError(f"{name} must be finite and at least 0, got {value}")
     return float(value)
+
+
+def limit(name: str, value: int | None) -> int | None:
+    """An option that bounds a number, or None for no bound."""
+    if value is not None:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"{name} must be an int or None, got {type(value).__name__}")
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    return value

@@ -151,3 +151,22 @@ class UnknownGroup(RetryPoolError):
     def __init__(self, id: Hashable) -> None:
         super().__init__(f"no group {id!r}")
         self.id = id
+
+
+def failure_of(group: Hashable, failures: Mapping[Hashable, BaseException]) -> BaseException:
+    """What a group raises whose tasks have failed so: all of it, or the first exit among it."""
+    errors: dict[Hashable, Exception] = {}
+    for task, error in failures.items():
+        if not isinstance(error, Exception):
+            return error  # which no group of exceptions may hold
+        errors[task] = error
+    return GroupFailed(group, errors)
+
+
+def raise_if(error: BaseException | None) -> None:
+    """Raise it, if there is one."""
+    try:
+        if error is not None:
+            raise error
+    finally:
+        del error  # its traceback refers to this frame: keep no cycle through it

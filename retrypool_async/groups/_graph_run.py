@@ -11,7 +11,7 @@ from retrypool_async import Pool
 
 from ._callbacks import check_callback, tell
 from ._checks import optional_seconds
-from ._errors import GroupFailed
+from ._errors import failure_of, raise_if
 from ._graph_work import GraphWork
 from ._node import Node, Plan, current
 from ._progress import Move
@@ -86,7 +86,7 @@ class GraphRun(GraphWork):
         # One by one, so that the pool can tell an attempt that waits in vain.
         for other in self.nodes.values() if limit is None else ():
             await other.wait()
-        await within(limit, self._ended)
+        await within(limit, self._ended.wait())
         return self.state.final
 
     def done(self) -> bool:
@@ -106,12 +106,7 @@ class GraphRun(GraphWork):
             asyncio.CancelledError: it was cancelled.
             KeyboardInterrupt, SystemExit: a node raised it.
         """
-        error = self.error()
-        try:
-            if error is not None:
-                raise error
-        finally:
-            del error  # its traceback refers to this frame: keep no cycle through it
+        raise_if(self.error())
         return {name: node.result() for name, node in self.nodes.items()}
 
     def error(self) -> BaseException | None:
@@ -126,12 +121,7 @@ class GraphRun(GraphWork):
             return None
         if self.state is GraphState.CANCELLED:
             return asyncio.CancelledError(f"group {self.id!r} was cancelled")
-        errors: dict[Hashable, Exception] = {}
-        for task, error in self._progress.failures.items():
-            if not isinstance(error, Exception):
-                return error  # an exit, which no group of exceptions may hold
-            errors[task] = error
-        return GroupFailed(self.id, errors)
+        return failure_of(self.id, self._progress.failures)
 
     def cancel(self) -> bool:
         """Ask for all of it to end. False when it has ended already.

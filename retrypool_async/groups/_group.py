@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Generator, Hashable, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
@@ -13,7 +13,7 @@ from retrypool_async import PoolClosed, SubmitOptions, TaskHandle, TaskState, cu
 
 from ._callbacks import check_callback
 from ._checks import optional_seconds
-from ._errors import GroupEnded, GroupFailed
+from ._errors import GroupEnded, failure_of, raise_if
 from ._group_books import GroupBooks, Live
 from ._group_state import GroupSnapshot, GroupState
 from ._waiting import within
@@ -162,7 +162,7 @@ class Group(GroupBooks[T, R]):
                 end first.
         """
         self._pool.refuse_attempts("wait for a group")
-        await within(optional_seconds("timeout", timeout), self._over)
+        await within(optional_seconds("timeout", timeout), self._over.wait())
         return self.state.final
 
     def done(self) -> bool:
@@ -183,12 +183,7 @@ class Group(GroupBooks[T, R]):
             asyncio.CancelledError: it was cancelled.
             KeyboardInterrupt, SystemExit: a task raised it.
         """
-        error = self.error()
-        try:
-            if error is not None:
-                raise error
-        finally:
-            del error  # its traceback refers to this frame: keep no cycle through it
+        raise_if(self.error())
 
     def error(self) -> BaseException | None:
         """Return what `result` would raise, also a cancellation; None when it succeeded.
@@ -204,12 +199,7 @@ class Group(GroupBooks[T, R]):
             return PoolClosed(f"the pool closed before group {self.id!r} had ended")
         if self.state is GroupState.CANCELLED:
             return asyncio.CancelledError(f"group {self.id!r} was cancelled")
-        errors: dict[Hashable, Exception] = {}
-        for task, error in self._failures.items():
-            if not isinstance(error, Exception):
-                return error  # an exit, which no group may hold
-            errors[task] = error
-        return GroupFailed(self.id, errors)
+        return failure_of(self.id, self._failures)
 
     def add_done_callback(self, callback: Callable[[Group[T, R]], object]) -> None:
         """Call `callback(group)` when it has ended, or soon if it has. Errors are logged.

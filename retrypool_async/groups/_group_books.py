@@ -6,7 +6,14 @@ import asyncio
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from retrypool_async import PoolClosed, TaskHandle, TaskState, WorkerStartFailed, current_task
+from retrypool_async import (
+    PoolClosed,
+    PoolState,
+    TaskHandle,
+    TaskState,
+    WorkerStartFailed,
+    current_task,
+)
 
 from ._callbacks import logger
 from ._group_state import GroupState
@@ -110,7 +117,7 @@ class GroupBooks(Generic[T, R]):
         state = handle.state
         self._ended[state] = self._ended.get(state, 0) + 1
         error = handle.error()
-        if isinstance(error, PoolClosed) and not self._pool.pool.running:
+        if isinstance(error, PoolClosed) and self._pool.pool.state is not PoolState.RUNNING:
             self._cut_short = self._cut_short or not self._halted
             self._call_off()
         elif state is TaskState.DEAD and self._pool.must_succeed:

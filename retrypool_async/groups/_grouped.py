@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Hashable
-from contextlib import suppress
 from contextvars import copy_context
 from typing import TYPE_CHECKING, TypeVar
 
 from retrypool_async import PoolClosed, TaskHandle
 
+from ._checks import hashable, limit
 from ._errors import UnknownGroup
 from ._group import Group
 from ._group_state import GroupMoved, GroupSnapshot, GroupState
-from ._rota import Rota, limit
+from ._rota import Rota
+from ._waiting import within
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -44,8 +44,8 @@ class GroupedPool(Rota[T, R]):
             TypeError, ValueError: the id or an option is wrong.
             Other errors: as `Pool.submit`.
         """
-        if group is None or not isinstance(group, Hashable):
-            raise TypeError(f"group must be hashable and not None, got {type(group).__name__}")
+        if hashable("group", group) is None:
+            raise TypeError("group must not be None")
         own = self._caller()
         if own is not None and own.id != group:
             raise RuntimeError(f"a task of group {own.id!r} may submit to its own group only")
@@ -140,9 +140,7 @@ class GroupedPool(Rota[T, R]):
             if error is None:
                 for group in self.groups:
                     group.end()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._shutdown_timeout):
-                        await self.join()
+                await within(self._shutdown_timeout, self.join())
         finally:
             for group in self.groups:
                 group.cancel()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Hashable, Mapping
-from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from retrypool_async import Pool, PoolClosed, RetryPoolError
+from retrypool_async import Pool, PoolClosed, PoolState, RetryPoolError
 
 from ._callbacks import check_callback
 from ._checks import flag, hashable, optional_seconds
@@ -17,6 +15,7 @@ from ._graph import Graph
 from ._graph_run import GraphRun
 from ._node import Payload, Plan
 from ._records import GraphMoved, NodeMoved, Observers
+from ._waiting import within
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -87,7 +86,7 @@ class IndependentPool(Generic[T, R]):
     def _launch(self, id: Hashable, plans: list[Plan], keep_going: bool) -> GraphRun:
         if not self._open:
             raise PoolClosed("the IndependentPool takes graphs only inside of its `async with`")
-        if not self._pool.running:
+        if self._pool.state is not PoolState.RUNNING:
             raise PoolClosed("the pool is not started, closing or closed")
         if id in self._runs:
             raise DuplicateGroup(id)
@@ -134,9 +133,7 @@ class IndependentPool(Generic[T, R]):
         self._open = False
         try:
             if error is None:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._shutdown_timeout):
-                        await self.join()
+                await within(self._shutdown_timeout, self.join())
         finally:
             for run in list(self._runs.values()):
                 run.cancel()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeGuard, TypeVar, 
 from retrypool_async import SubmitOptions, TaskHandle
 
 from ._checks import optional_seconds
+from ._errors import raise_if
 from ._states import NodeState
 from ._waiting import within
 
@@ -77,12 +78,7 @@ class Node(Generic[R_co]):
             TaskSkipped: it never ran, since another node failed.
             Exception: whatever ended it.
         """
-        error = self.error()
-        try:
-            if error is not None:
-                raise error
-        finally:
-            del error  # its traceback refers to this frame: keep no cycle through it
+        raise_if(self.error())
         return cast("R_co", self._value)
 
     def error(self) -> BaseException | None:
@@ -112,7 +108,7 @@ class Node(Generic[R_co]):
         if not self.state.final:
             if self._ended is None:
                 self._ended = asyncio.Event()
-            await within(limit, self._ended)
+            await within(limit, self._ended.wait())
         return self.state.final
 
     @property

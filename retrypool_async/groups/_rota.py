@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar, cast
 from retrypool_async import Pool, Worker
 
 from ._callbacks import check_callback, tell
-from ._checks import optional_seconds
+from ._checks import limit, optional_seconds
 from ._crew import Crew
 from ._group import Group, calling_group
 from ._group_books import GroupBooks
@@ -145,13 +145,3 @@ class Rota(Generic[T, R]):
     def _tell(self, move: GroupMoved) -> None:
         if self._on_group is not None:
             self.tell("on_group", self._on_group, move)
-
-
-def limit(name: str, value: int | None) -> int | None:
-    """An option that bounds a number, or None for no bound."""
-    if value is not None:
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"{name} must be an int or None, got {type(value).__name__}")
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
-    return value

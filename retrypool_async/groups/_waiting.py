@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
 
 
-async def within(limit: float | None, end: asyncio.Event) -> None:
-    """Wait for an end, for `limit` seconds at the most."""
+async def within(limit: float | None, end: Awaitable[Any]) -> None:
+    """Await an end, for `limit` seconds at the most."""
     with suppress(TimeoutError):
         async with asyncio.timeout(limit):
-            await end.wait()
+            await end

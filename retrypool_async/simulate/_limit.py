@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import floor
 from typing import Any
 
@@ -14,43 +13,28 @@ from ._table import BadScenario, Table, is_list, listed
 SHORTEST_PERIOD = 0.001
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """One limit on one dimension."""
-
-    kind: str
-    amount: float
-    per: float
-
-    def build(self) -> Window | Bucket:
-        """The limit as the pool takes it."""
-        kind = Window if self.kind == "window" else Bucket
-        return kind(self.amount, per=self.per)
-
-    def most(self, seconds: float) -> float:
-        """The most that it could grant in so many seconds from the start."""
-        if self.kind == "window":
-            return self.amount * (floor(seconds / self.per) + 1)
-        return self.amount * (1 + seconds / self.per)
+def most(limit: Window | Bucket, seconds: float) -> float:
+    """The most that a limit could grant in so many seconds from the start."""
+    if isinstance(limit, Window):
+        return limit.limit * (floor(seconds / limit.per) + 1)
+    return limit.limit * (1 + seconds / limit.per)
 
 
 #: The limits per dimension.
-Limits = Mapping[str, tuple[Limit, ...]]
+Limits = Mapping[str, tuple[Window | Bucket, ...]]
 
 
 def build_quota(limits: Limits) -> Quota | None:
     """A new quota with these limits; None without any."""
     if not limits:
         return None
-    built: dict[str, Any] = {
-        name: [limit.build() for limit in some] for name, some in limits.items()
-    }
-    return Quota(**built)
+    listed_limits: dict[str, Any] = {name: list(some) for name, some in limits.items()}
+    return Quota(**listed_limits)
 
 
 def read_limits(table: Table) -> Limits:
     """What a table says: a limit, or a list of limits, per dimension."""
-    limits: dict[str, tuple[Limit, ...]] = {}
+    limits: dict[str, tuple[Window | Bucket, ...]] = {}
     for name in table:
         value = table.get(name)
         where = table.where(name)
@@ -59,15 +43,15 @@ def read_limits(table: Table) -> Limits:
     return limits
 
 
-def _limit(table: Table) -> Limit:
+def _limit(table: Table) -> Window | Bucket:
     kinds = [kind for kind in ("window", "bucket") if kind in table]
     if len(kinds) != 1:
         raise BadScenario(
             f"{table.path} must be {{ window = amount, per = seconds }} "
             "or { bucket = amount, per = seconds }"
         )
-    limit = Limit(kinds[0], table.number(kinds[0], above=0.0), table.number("per"))
-    if limit.per < SHORTEST_PERIOD:
+    amount, per = table.number(kinds[0], above=0.0), table.number("per")
+    if per < SHORTEST_PERIOD:
         raise BadScenario(f"{table.where('per')} must be at least {SHORTEST_PERIOD:g}")
     table.finish()
-    return limit
+    return Window(amount, per=per) if kinds == ["window"] else Bucket(amount, per=per)

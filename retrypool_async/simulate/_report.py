@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ._limit import Limits
+from ._limit import Limits, most
 from ._model import SUCCEEDED, ModelTask, ModelWorker
 from ._scenario import Scenario
 
@@ -134,6 +134,6 @@ def _worker(worker: ModelWorker, seconds: float) -> WorkerReport:
 
 def _shares(used: Mapping[str, float], limits: Limits, seconds: float) -> dict[str, float]:
     return {
-        dimension: used.get(dimension, 0.0) / min(limit.most(seconds) for limit in some)
+        dimension: used.get(dimension, 0.0) / min(most(limit, seconds) for limit in some)
         for dimension, some in limits.items()
     }

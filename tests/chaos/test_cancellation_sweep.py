@@ -15,7 +15,7 @@ from typing import Any
 import anyio
 import pytest
 
-from retrypool_async import Pool, PoolClosed, RetryPolicy, TaskState, WorkerState
+from retrypool_async import Pool, PoolClosed, PoolState, RetryPolicy, TaskState, WorkerState
 from retrypool_async.testing import ScriptedWorker, VirtualLoop, no_leaks, settle
 from tests.chaos.witness import quiet
 
@@ -258,7 +258,7 @@ async def check(site: Site, call: Call) -> None:
     pool = site.pool
     await settle()
     pool._engine.ledger.check()
-    if pool.running:
+    if pool.state is PoolState.RUNNING:
         await asyncio.sleep(5)
         for ref in pool.workers():
             pool.resume(ref)
@@ -322,7 +322,7 @@ def test_a_block_that_is_cancelled_in_any_turn_leaves_the_pool_closed(way: str) 
     async def scenario(turn: int) -> bool:
         site = Site()
         cancelled = await cancelled_in_turn(turn, way, lambda: block(site))
-        assert not site.pool.running
+        assert site.pool.state is not PoolState.RUNNING
         await check(site, await_a_handle)
         return cancelled
 

@@ -74,9 +74,9 @@ def _third_attempt(plant: pytest.MonkeyPatch) -> None:
     """A hedge is made of every attempt, also of one that is pinned or may not run twice."""
     hedge = Hedging._hedge
 
-    def planted(self: Hedging, task: Task, now: float) -> None:
+    def planted(self: Hedging, task: Task, now: float) -> bool:
         hedge(self, task, now)
-        hedge(self, task, now)
+        return hedge(self, task, now)
 
     plant.setattr(Hedging, "_hedge", planted)
 

@@ -172,6 +172,10 @@ class Budget:
             if cost.get(name)
         )
 
+    def limits_both(self, one: Mapping[str, float], other: Mapping[str, float]) -> bool:
+        """True when two costs take from one of its dimensions."""
+        return any(one.get(name) and other.get(name) for name in self.limits)
+
     def has_room(self, cost: Mapping[str, float], at: float) -> bool:
         """True when there is, beyond doubt, room for a cost."""
         return all(
@@ -465,7 +469,7 @@ class Witness:
     def _nobody_idles(self, live: Sequence[Job], at: float) -> None:
         """No worker is free beside a job that it may run and has quota for.
 
-        Unless an earlier job, which waits for quota, holds that quota.
+        Unless an earlier job, which waits for quota, may hold that quota, or that worker.
         """
         if self.paused_until > at - INSTANT:
             return
@@ -499,8 +503,12 @@ class Witness:
             if other is job or (behind and "aging" not in other.options):
                 continue
             for candidate in idle:
-                if self._suits(candidate, other) and any(
-                    budget in worker.budgets and not budget.has_room(other.cost, at)
+                if not self._suits(candidate, other) or all(
+                    budget.has_room(other.cost, at) for budget in candidate.budgets
+                ):
+                    continue
+                if candidate is worker or any(
+                    budget in worker.budgets and budget.limits_both(job.cost, other.cost)
                     for budget in candidate.budgets
                 ):
                     return True

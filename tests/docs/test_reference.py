@@ -35,6 +35,8 @@ INTERNAL = {
     "Quota.begin",
     "Quota.carry_over",
     "Quota.passed_on",
+    "Quota.steady",
+    "Quota.until_room",
     "RetryPolicy.decide",
     "RetryPolicy.usual_wait",
     "Subscription.end",

@@ -23,6 +23,7 @@ from retrypool_async import (
     NoWorkers,
     Pool,
     PoolClosed,
+    PoolState,
     QueueFull,
     QueueTimeout,
     Quota,
@@ -255,7 +256,7 @@ async def test_a_pool_that_a_test_has_opened_itself_is_left_to_it() -> None:
             assert (await client.get("/run/x")).json() == "mine"
         async with started(app) as client:
             assert (await client.get("/run/x")).json() == "mine"
-        assert pool.running
+        assert pool.state is PoolState.RUNNING
 
 
 async def test_a_pool_that_is_not_open_says_what_to_do() -> None:

@@ -60,6 +60,7 @@ def new_record(ledger: Ledger, *quotas: Quota, tags: Iterable[str] = ()) -> Work
     number = ledger.roster.next_id
     ledger.roster.next_id += 1
     record = WorkerRecord(number, f"w{number}", object(), quotas)
+    record.bit = 1 << number  # for tests without a ledger, which gives it another
     record.tags = frozenset(tags)
     return record
 

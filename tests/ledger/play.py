@@ -349,7 +349,7 @@ class Play:
         self.set_concurrency(None)
         for post in list(self.posts):
             self.resume(post)
-        for _ in range(1000):
+        for _ in range(5000):
             for post in list(self.posts):
                 if post in self.asked():
                     self.obey(post)
@@ -636,9 +636,9 @@ class Play:
             for other, place in self._line.items()
             if other.stage == "ready" and other.place == place and other.rank(now) < life.rank(now)
         ]
-        held = holds(before, [*idle, post], now)
+        held = holds(before, [*idle, post], self.posts, now)
         assert held.could_start is None, f"{held.could_start} was before {life}"
-        taken = not held.usages.isdisjoint(post.usages)
+        taken = held.forbid(post, task.cost, now)
         assert not (taken and held.sure), f"{life} took what was held for another"
 
     def _may_have_grown(self, life: Life, ready: list[Life]) -> bool:
@@ -709,7 +709,7 @@ class Play:
         ]
         held = sum(life.stage == "held" for life in self.lives.values())
         if self.concurrency is None or held < self.concurrency:
-            could_start = holds(ready, self._free(), self.now).could_start
+            could_start = holds(ready, self._free(), self.posts, self.now).could_start
             if could_start is None or self._may_have_grown(could_start, ready):
                 return
             assert not self._exact(), f"{could_start} could run"

@@ -189,6 +189,32 @@ def test_a_retry_is_not_ready_before_it_is_due(bench: Bench) -> None:
     assert task.state is RESERVED
 
 
+def test_of_retries_that_fall_due_together_the_most_urgent_starts(bench: Bench) -> None:
+    """Whichever was scheduled first."""
+    worker = bench.worker()
+    tasks: list[Task] = []
+    for priority in (0.0, 1.0):
+        tasks.append(bench.submit(priority=priority))
+        bench.begin(worker)
+        bench.fail(worker, Again(delay=1.5))
+    bench.tick(1.5)
+    assert [task.state for task in tasks] == [QUEUED, RESERVED]
+
+
+def test_of_tasks_whose_turns_come_together_the_most_urgent_starts(bench: Bench) -> None:
+    """Whichever order key came up first."""
+    busy = bench.worker()
+    bench.busy(busy)
+    idle = bench.worker()
+    for key in "ab":
+        bench.submit(order_key=key, worker=busy.id, timeout=1.0)
+    tasks = [bench.submit(order_key=key, priority=p) for key, p in (("a", 0.0), ("b", 1.0))]
+    bench.tick(1.0)
+    bench.ledger.take_turns(1.0)
+    assert [task.state for task in tasks] == [QUEUED, RESERVED]
+    assert tasks[1].holder is idle
+
+
 def test_a_bounced_task_sees_every_worker_before_any_twice(bench: Bench) -> None:
     """Then a new round begins."""
     workers = [bench.worker() for _ in range(3)]
@@ -200,6 +226,43 @@ def test_a_bounced_task_sees_every_worker_before_any_twice(bench: Bench) -> None
         bench.fail(task.holder, Again(elsewhere=True))
     names = {worker.name for worker in workers}
     assert (set(seen[:3]), set(seen[3:])) == (names, names)
+
+
+def test_places_in_the_bitmasks_are_had_again_by_workers_to_come(bench: Bench) -> None:
+    """A pool that hires and retires for months must not get slower for it."""
+    bench.worker()
+    for _ in range(1000):
+        newcomer = bench.worker()
+        bench.ledger.remove(newcomer, bench.now)
+        bench.ledger.gone(newcomer, bench.now)
+        bench.ledger.check()
+    assert bench.worker().bit.bit_length() <= 100
+
+
+@pytest.mark.parametrize("where", ["ready", "scheduled", "running"])
+def test_a_task_that_bounced_off_a_worker_may_run_on_another_in_its_place(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Wherever the task is when the place is given away."""
+    monkeypatch.setattr("retrypool_async._eligible.MOST_DEPARTED", 1)
+    leaves = bench.worker()
+    task = bench.submit()
+    bench.begin(leaves)
+    stays = bench.worker()
+    if where != "running":
+        bench.busy(stays)
+    bench.fail(leaves, Again(elsewhere=True, delay=1.0 if where == "scheduled" else 0.0))
+    if where == "running":
+        bench.begin(stays)
+    bench.ledger.remove(leaves, 0.0)
+    bench.ledger.gone(leaves, 0.0)
+    newcomer = bench.worker()
+    assert newcomer.bit == leaves.bit
+    bench.tick(1.0)
+    if where == "running":
+        bench.fail(stays, Again(elsewhere=True))
+    assert task.holder is newcomer
+    bench.ledger.check()
 
 
 def test_a_new_round_begins_when_the_last_untried_worker_leaves(bench: Bench) -> None:

@@ -42,9 +42,11 @@ LIMITS: list[dict[str, Window | Bucket] | None] = [
     {"requests": Window(5, per=2)},
     {"requests": Bucket(3, per=2)},
     {"requests": Window(3, per=2), "tokens": Window(10, per=4)},
+    {"tokens": Window(10, per=4), "seats": Window(2, per=3)},
 ]
 COSTS = [cost_of(), cost_of(), cost_of(), cost_of(0.0), cost_of(2.0), cost_of(5.0)]
-COSTS += [cost_of(1.0, tokens=4.0), cost_of(1.0, tokens=9.0)]
+COSTS += [cost_of(1.0, tokens=4.0), cost_of(1.0, tokens=9.0), cost_of(0.0, tokens=4.0)]
+COSTS += [cost_of(1.0, seats=1.0), cost_of(1.0, tokens=4.0, seats=2.0)]
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -52,6 +54,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     play: Play
     limits: ClassVar[list[Any]] = LIMITS
+    alike: ClassVar[bool] = False
     breaker: Breaker | None = None
     retry_budget: RetryBudget | None = None
 
@@ -96,7 +99,9 @@ class LedgerMachine(RuleBasedStateMachine):
         ),
     )
     def submit(self, amount: int, cost: Cost, **options: Any) -> None:
-        if options["worker"] is not None:
+        if self.alike:
+            amount, cost, options = 3 * amount, cost_of(), {}
+        if options.get("worker") is not None:
             options["hedge"] = None
         for _ in range(amount):
             self.play.submit(cost, **options)
@@ -328,6 +333,13 @@ class BreakerMachine(LedgerMachine):
     breaker = Breaker(1, cooldown=2, max_cooldown=4, max_ejected=0.4)
 
 
+class QueueMachine(LedgerMachine):
+    """The same with tasks that are all alike: then few workers are asked for quota."""
+
+    limits: ClassVar[list[Any]] = LIMITS[1:5]
+    alike: ClassVar[bool] = True
+
+
 LIVES = settings(
     max_examples=800,
     stateful_step_count=50,
@@ -335,6 +347,12 @@ LIVES = settings(
     print_blob=True,
     suppress_health_check=list(HealthCheck),
 )
+
+
+@pytest.fixture(autouse=True)
+def places_are_soon_given_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not only after more workers than a life has."""
+    monkeypatch.setattr("retrypool_async._eligible.MOST_DEPARTED", 1)
 
 
 @pytest.mark.slow
@@ -351,3 +369,11 @@ class TestBreakers(BreakerMachine.TestCase):
     """The same with breakers."""
 
     settings = settings(LIVES, max_examples=300)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+class TestQueues(QueueMachine.TestCase):
+    """The same with one long queue."""
+
+    settings = settings(LIVES, max_examples=200)

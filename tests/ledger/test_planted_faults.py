@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,19 +13,22 @@ from hypothesis.stateful import run_state_machine_as_test
 from retrypool_async import InvariantBroken
 from retrypool_async._books import Books
 from retrypool_async._dispatch import Dispatch
+from retrypool_async._holds import Holds
+from retrypool_async._lane import Lane
 from retrypool_async._meters import WindowMeter
 from retrypool_async._outcomes import Outcomes
-from retrypool_async._ready import Lane
+from retrypool_async._roster import Roster
 from retrypool_async._router import Search
 from retrypool_async._staff import Staff
 from retrypool_async._states import TaskState, WorkerState, WorkerWish
-from tests.ledger.test_ledger_machine import BreakerMachine, LedgerMachine
+from retrypool_async._waiters import Waiters
+from tests.ledger.test_ledger_machine import BreakerMachine, LedgerMachine, QueueMachine
 
 if TYPE_CHECKING:
     from retrypool_async._heads import Key
     from retrypool_async._ready import Route
     from retrypool_async._record import WorkerRecord
-    from retrypool_async._task import Task
+    from retrypool_async._task import Cost, Task
 
 Plant = pytest.MonkeyPatch
 
@@ -108,15 +112,56 @@ def leave_the_dead_in_line(plant: Plant) -> None:
 
 def hold_nothing(plant: Plant) -> None:
     """Small tasks may take what a large one waits for."""
-    find = Search.find
+    hold = Search.hold
 
-    def planted(self: Search, *rest: Any) -> WorkerRecord | None:
-        found = find(self, *rest)
-        self.held.clear()
-        self.closed = 0
-        return found
+    def planted(self: Search, *rest: Any) -> None:
+        hold(self, *rest)
+        self.holds = Holds()
+        self._closed.clear()
+        self._shut = 0
 
-    plant.setattr(Search, "find", planted)
+    plant.setattr(Search, "hold", planted)
+
+
+def hold_from_everybody(plant: Plant) -> None:
+    """A task that takes nothing of what is held has to wait as well."""
+
+    def planted(self: Holds, quotas: Any, cost: Cost, now: float) -> bool:
+        return self.concern(quotas)
+
+    plant.setattr(Holds, "bar", planted)
+
+
+def put_nothing_by(plant: Plant) -> None:
+    """Of the dimensions that a task does not wait for, others may take what it needs."""
+    keep = Holds.keep
+
+    def planted(self: Holds, *rest: Any) -> Any:
+        result = keep(self, *rest)
+        for kept in self._kept.values():
+            for dimension, amount in list(kept.items()):
+                if amount < inf:
+                    del kept[dimension]
+        return result
+
+    plant.setattr(Holds, "keep", planted)
+
+
+def leave_nobody_alone(plant: Plant) -> None:
+    """A worker is not kept for a task that may not go where its quota is used meanwhile."""
+    plant.setattr(Roster, "all_in", lambda self, mask, quota: True)
+
+
+def come_too_late(plant: Plant) -> None:
+    """Who waits with others for quota is looked at later than it has some."""
+    next_at = Waiters.next_at.fget
+    assert next_at is not None
+
+    def planted(self: Waiters) -> float | None:
+        when = next_at(self)
+        return None if when is None else when + 0.5
+
+    plant.setattr(Waiters, "next_at", property(planted))
 
 
 def let_them_overtake(plant: Plant) -> None:
@@ -167,6 +212,9 @@ FAULTS: list[tuple[Callable[[Plant], None], str]] = [
     (expire_early, "promised beyond a quota"),
     (leave_the_dead_in_line, "but ended|refused to begin"),
     (hold_nothing, "took what was held for another"),
+    (hold_from_everybody, "could run|was before"),
+    (put_nothing_by, "took what was held for another"),
+    (leave_nobody_alone, "took what was held for another"),
     (let_them_overtake, "overtook one of its order key"),
     (forget_who_tried, "back to a worker it has tried"),
 ]
@@ -179,13 +227,21 @@ BREAKER_FAULTS: list[tuple[Callable[[Plant], None], str]] = [
 ]
 
 
+#: Those of one long queue.
+QUEUE_FAULTS: list[tuple[Callable[[Plant], None], str]] = [(come_too_late, "could run")]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("machine", "fault", "notice"),
     [
         pytest.param(machine, fault, notice, id=fault.__name__)
-        for machine, faults in ((LedgerMachine, FAULTS), (BreakerMachine, BREAKER_FAULTS))
+        for machine, faults in (
+            (LedgerMachine, FAULTS),
+            (BreakerMachine, BREAKER_FAULTS),
+            (QueueMachine, QUEUE_FAULTS),
+        )
         for fault, notice in faults
     ],
 )

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrypool_async import Quota, TaskState, Window
-from retrypool_async._ready import SPARE_LANES, SPARE_ROUTES, ReadyQueue, Route
+from retrypool_async._lane import SPARE_LANES
+from retrypool_async._ready import SPARE_ROUTES, ReadyQueue
 from tests.ledger.bench import Bench, cost_of, new_task
 
 if TYPE_CHECKING:
@@ -38,14 +39,14 @@ class Line:
         task.state = TaskState.QUEUED
         route = self.ready.routes.get(key)
         if route is None:
-            route = self.ready.routes[key] = Route(key, self.ready.shares)
+            route = self.ready.new_route(key)
             route.mask = 1
         self.ready.push(task, route)
 
     def pop(self, now: float) -> Task | None:
         """Take out the first task of all."""
         self.ready.any_worker.mask = 1
-        for lane in self.ready.lanes_in_order(lambda: 1, now):
+        for lane in self.ready.lanes_in_order(lambda uses: 1, now):
             task = lane.pop()
             task.state = TaskState.RUNNING
             return task
@@ -271,6 +272,28 @@ def test_a_plan_looks_at_few_lanes_when_nothing_fits() -> None:
 
         def work() -> None:
             bench.succeed(worker)
+
+        return calls(work)
+
+    assert price(5_000) <= 1.2 * price(100)
+
+
+def test_passing_what_is_held_costs_the_same_however_many_costs_are_held() -> None:
+    """Those that take from the same dimensions are closed together."""
+
+    def price(costs: int) -> int:
+        bench = Bench()
+        worker = bench.worker(Quota(tokens=Window(20_000, per=3600)))
+        bench.submit(cost_of(tokens=15_000.0))
+        bench.begin(worker)
+        for number in range(costs):
+            bench.submit(cost_of(tokens=10_000.0 + number))
+        for _ in range(10):
+            bench.submit()
+
+        def work() -> None:
+            bench.succeed(worker)
+            bench.order(worker, 10)
 
         return calls(work)
 

@@ -10,7 +10,7 @@ import pytest
 from retrypool_async import LeastRecentlyUsed, MostQuota, Quota, RoundRobin, Window
 from retrypool_async._ledger import Ledger
 from retrypool_async._router import Search
-from retrypool_async._task import ONE_REQUEST
+from retrypool_async._task import ONE_REQUEST, dimensions_of
 from tests.ledger.bench import cost_of, new_record, pool_settings
 
 if TYPE_CHECKING:
@@ -32,9 +32,18 @@ def window(limit: float, *, used: float = 0.0, at: float = 0.0) -> Quota:
 
 
 def find(
-    search: Search, workers: Sequence[WorkerRecord], amount: float = 1.0, now: float = 0.0
+    search: Search,
+    workers: Sequence[WorkerRecord],
+    amount: float = 1.0,
+    now: float = 0.0,
+    **amounts: float,
 ) -> WorkerRecord | None:
-    return search.find(workers, -1, cost_of(amount), now)
+    """Look for a worker as the ledger does: those that are closed by now are left out."""
+    cost = cost_of(amount, **amounts)
+    found = search.find(workers, search.open_to(dimensions_of(cost)), cost, now)
+    if found is None:
+        search.hold(cost, lambda quota: True, now)
+    return found
 
 
 def test_least_recently_used_takes_the_first_that_fits() -> None:
@@ -112,11 +121,25 @@ def test_only_the_quotas_that_keep_it_waiting_are_held() -> None:
     assert find(search, [both, other], 1) is other
 
 
+def test_who_takes_nothing_of_what_is_held_may_pass() -> None:
+    """Also on the worker that waits; of the rest, what the waiting task needs is put by."""
+    quota = Quota(requests=Window(2, per=10), tokens=Window(10, per=10), pages=Window(5, per=10))
+    quota.take(cost_of(0, tokens=5), 0.0)
+    (worker,) = staff(quota)
+    search = Search(LeastRecentlyUsed())
+    assert find(search, [worker], tokens=8, pages=3) is None
+    assert find(search, [worker], tokens=1) is None
+    assert find(search, [worker], pages=2) is worker
+    assert find(search, [worker], pages=3) is None
+    assert find(search, [worker], 2) is worker
+
+
 def test_a_task_too_large_for_every_free_worker_holds_nothing() -> None:
     """It waits for another worker, and gives no time."""
     (worker,) = staff(window(2))
     search = Search(LeastRecentlyUsed())
     assert find(search, [worker], 3) is None
-    assert (search.wait, search.held, search.closed) == (None, set(), 0)
+    assert search.wait is None
+    assert not search.holds
     assert find(search, [worker], 2) is worker
     assert worker.quotas[0].until(cost_of(3), 0.0) == inf

@@ -259,16 +259,61 @@ class Holds:
     """What tasks that wait hold, going down their line until one could start at once."""
 
     could_start: Life | None = None
-    usages: set[Usage] = field(default_factory=set["Usage"])
+    #: How much of each dimension of a quota is kept: all, or what a task needs beside.
+    kept: dict[tuple[Usage, str], float] = field(default_factory=dict[tuple["Usage", str], float])
+    #: Who has been refused, since something is kept, to a task that takes from these dimensions.
+    refused: set[tuple[Post, frozenset[str]]] = field(
+        default_factory=set[tuple["Post", frozenset[str]]]
+    )
+    #: Workers that wait with a task which may not follow its quota to all who share it.
+    reserved: set[Post] = field(default_factory=set["Post"])
     #: False when two workers would fit a task at the same time, and both are taken as held.
     sure: bool = True
 
+    def forbid(self, post: Post, cost: Cost, now: float) -> bool:
+        """True when the worker must leave a task of this cost alone for the sake of another."""
+        if post in self.reserved or (post, uses(cost)) in self.refused:
+            return True
+        return any(
+            usage.wait(((name, amount + self.kept[usage, name]),), now) > 0.0
+            for usage in post.usages
+            for name, amount in cost
+            if amount and (usage, name) in self.kept
+        )
 
-def holds(lives: Iterable[Life], free: Collection[Post], now: float) -> Holds:
-    """Go down the line of those that wait.
+    def keep(self, post: Post, cost: Cost, now: float) -> set[Usage]:
+        """Keep on a worker what a task needs. Return the quotas that it waits for."""
+        waits = {
+            (usage, name)
+            for usage in post.usages
+            for name, amount in cost
+            if usage.wait(((name, amount),), now) > 0.0
+        }
+        scarce = {name for _, name in waits}
+        for usage in post.usages:
+            for name, amount in cost:
+                if (usage, name) in waits:
+                    self.kept[usage, name] = inf
+                elif amount and name in usage.limits and name not in {*scarce, "requests"}:
+                    self.kept[usage, name] = self.kept.get((usage, name), 0.0) + amount
+        self.refused.add((post, uses(cost)))
+        return {usage for usage, _ in waits}
 
-    A task that fits nowhere holds the quotas that keep it waiting on the worker which will fit it
-    first, and others may not take from them. Of several of one kind, only the first holds any.
+
+def uses(cost: Cost) -> frozenset[str]:
+    """The dimensions that a cost takes from."""
+    return frozenset(name for name, amount in cost if amount)
+
+
+def holds(
+    lives: Iterable[Life], free: Collection[Post], posts: Collection[Post], now: float
+) -> Holds:
+    """Go down the line of those that wait, with some of all workers free.
+
+    A task that fits nowhere is kept what it needs of the worker which will fit it first: all of the
+    dimensions that keep it waiting, and of the others but `requests` what it takes. Those behind it
+    may use the rest; but if it may not run on everyone who shares what it waits for, that worker
+    waits with it. Of several of one kind, only the first holds any.
     """
     found, kinds = Holds(), set[object]()
     for life in sorted(lives, key=lambda life: life.rank(now)):
@@ -276,13 +321,13 @@ def holds(lives: Iterable[Life], free: Collection[Post], now: float) -> Holds:
             continue
         kinds.add(life.kind)
         cost = life.task.cost
-        waits = [
-            (post.wait(cost, now), post)
-            for post in free
-            if life.may_run_on(post)
-            and post.record.id not in life.tried
-            and found.usages.isdisjoint(post.usages)
-        ]
+        suitable = {p for p in posts if life.may_run_on(p) and p.record.id not in life.tried}
+        waits: list[tuple[float, Post]] = []
+        for post in suitable.intersection(free):
+            if found.forbid(post, cost, now):
+                found.refused.add((post, uses(cost)))
+            else:
+                waits.append((post.wait(cost, now), post))
         soonest = min((wait for wait, _ in waits), default=inf)
         if soonest == 0.0:
             found.could_start = life
@@ -292,5 +337,8 @@ def holds(lives: Iterable[Life], free: Collection[Post], now: float) -> Holds:
         first = [post for wait, post in waits if wait <= soonest + EPSILON]
         found.sure = found.sure and len(first) == 1
         for post in first:
-            found.usages.update(u for u in post.usages if u.wait(cost, now) > 0.0)
+            needed = found.keep(post, cost, now)
+            sharing = {p for p in posts if not needed.isdisjoint(p.usages)}
+            if any(other not in suitable or other.leaving for other in sharing):
+                found.reserved.add(post)
     return found

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import inf
 
-from retrypool_async import Bucket, Pool, Quota, Window, Worker
+from retrypool_async import Bucket, Pool, Quota, Tiered, Window, Worker
 from retrypool_async.testing import run_virtual
 
 
@@ -132,28 +132,32 @@ class Recorder(Worker[Job, None]):
         await asyncio.sleep(data.seconds)
 
 
-def pool_schedule(instance: Instance, *, longest_first: bool) -> list[Start]:
+def pool_schedule(instance: Instance, *, longest_first: bool, saving: bool = False) -> list[Start]:
     """When the pool starts what on which worker, all jobs being submitted at the beginning.
 
     It is told what they cost, and nothing of how long they take; but they may be submitted in an
-    order that tells.
+    order that tells. With `saving` it is told of workers and jobs how rare they are: a worker that
+    more jobs can use has a higher tier, and a job that fewer workers can do a higher priority.
     """
-    return run_virtual(lambda: _run(instance, longest_first=longest_first))
+    return run_virtual(lambda: _run(instance, longest_first, saving))
 
 
-async def _run(instance: Instance, *, longest_first: bool) -> list[Start]:
+async def _run(instance: Instance, longest_first: bool, saving: bool) -> list[Start]:
     quotas = [(limit.workers, _quota(limit)) for limit in instance.limits]
     starts: list[Start] = []
     workers = [
         Recorder(number, [quota for whose, quota in quotas if number in whose], starts)
         for number in range(instance.workers)
     ]
+    for number, worker in enumerate(workers):
+        worker.tier = sum(instance.can(number, job) for job in instance.jobs) if saving else 0
     dimensions = {limit.dimension for limit in instance.limits}
-    async with Pool(workers, shutdown_timeout=None, debug=True) as pool:
+    async with Pool(workers, strategy=Tiered(), shutdown_timeout=None, debug=True) as pool:
         jobs = instance.jobs
         for job in sorted(jobs, key=lambda job: -job.seconds) if longest_first else jobs:
             cost = {dimension: job.amount(dimension) for dimension in dimensions}
-            pool.submit(job, cost=cost)
+            able = sum(instance.can(worker, job) for worker in range(instance.workers))
+            pool.submit(job, cost=cost, priority=-able if saving else 0)
     return starts
 
 

@@ -14,15 +14,16 @@ class Result:
     """One instance.
 
     Attributes:
-        as_they_come, longest_first: The pool's makespan, with the jobs submitted in that order.
+        plain: The pool's makespan with the jobs submitted as they come, and longest first.
+        saving: The same when it is told what is rare.
         optimum: The shortest makespan if `proven`, else a bound that no schedule is below.
         period: The longest period of any limit.
-        violations: Whatever was wrong with either schedule.
+        violations: Whatever was wrong with any schedule.
     """
 
     seed: int
-    as_they_come: float
-    longest_first: float
+    plain: tuple[float, float]
+    saving: tuple[float, float]
     optimum: float
     proven: bool
     period: float
@@ -30,29 +31,38 @@ class Result:
 
     @property
     def ratios(self) -> tuple[float, float]:
-        """Both makespans, by the optimum or the bound."""
-        return self.as_they_come / self.optimum, self.longest_first / self.optimum
+        """The plain makespans, by the optimum or the bound."""
+        return self.plain[0] / self.optimum, self.plain[1] / self.optimum
+
+    @property
+    def saving_ratios(self) -> tuple[float, float]:
+        """Those when it is told what is rare."""
+        return self.saving[0] / self.optimum, self.saving[1] / self.optimum
 
 
 def result(seed: int, *, looks: int) -> Result:
-    """Run an instance both ways, and look for the best schedule.
+    """Run an instance all ways, and look for the best schedule.
 
     Args:
         seed: Says which instance.
         looks: Partial schedules that the search may look at before it makes do with the bound.
     """
     instance = random_instance(seed)
-    plain = pool_schedule(instance, longest_first=False)
-    sorted_ = pool_schedule(instance, longest_first=True)
+    schedules = [
+        pool_schedule(instance, longest_first=longest_first, saving=saving)
+        for saving in (False, True)
+        for longest_first in (False, True)
+    ]
+    ends = [makespan(starts) for starts in schedules]
     bound = lower_bound(instance)
-    search = Search(instance, min(makespan(plain), makespan(sorted_)), looks)
+    search = Search(instance, min(ends), looks)
     proven = search.run()
     return Result(
         seed=seed,
-        as_they_come=makespan(plain),
-        longest_first=makespan(sorted_),
+        plain=(ends[0], ends[1]),
+        saving=(ends[2], ends[3]),
         optimum=search.best if proven else bound,
         proven=proven,
         period=max((limit.per for limit in instance.limits), default=0.0),
-        violations=(*violations(instance, plain), *violations(instance, sorted_)),
+        violations=tuple(what for starts in schedules for what in violations(instance, starts)),
     )

@@ -25,14 +25,18 @@ def main() -> None:
         results.append(found)
         if found.violations:
             print(f"seed {seed}: {found.violations}")
-        if max(found.ratios) > 2:
-            print(found)
     sustained = [found for found in results if found.optimum >= found.period]
-    print("|  | instances |", *(f"{share:.0%} |" for share in SHARES))
+    print("|  | instances |", *(f"{share:.0%} |" for share in SHARES), "beyond twice |")
     for name, some in (("all", results), ("at least one period", sustained)):
         for number, order in enumerate(("as they come", "longest first")):
-            row = _quantiles(found.ratios[number] for found in some)
-            print(f"| {name}, {order} | {len(some)} |", *(f"{ratio:.2f} |" for ratio in row))
+            for way, rows in (
+                ("", [found.ratios for found in some]),
+                (", saving", [found.saving_ratios for found in some]),
+            ):
+                ratios = [row[number] for row in rows]
+                quantiles = (f"{ratio:.2f} |" for ratio in _quantiles(ratios))
+                beyond = sum(ratio > 2 for ratio in ratios)
+                print(f"| {name}, {order}{way} | {len(some)} |", *quantiles, f"{beyond} |")
     print(f"optimum proven: {sum(found.proven for found in results)}")
     print(f"violations: {sum(len(found.violations) for found in results)}")
 

@@ -6,10 +6,23 @@ it. Both know everything in advance; the pool knows costs, and at most gets the 
 
 from __future__ import annotations
 
+import asyncio
 from statistics import median
+from typing import Any
 
 import pytest
 
+from retrypool_async import (
+    FunctionWorker,
+    LeastRecentlyUsed,
+    MostQuota,
+    Pool,
+    Quota,
+    RandomChoice,
+    RoundRobin,
+    Window,
+)
+from retrypool_async.testing import run_virtual
 from tests.optimum.bounds import lower_bound
 from tests.optimum.exact import Search
 from tests.optimum.instances import (
@@ -42,8 +55,11 @@ def test_no_window_of_any_quota_is_ever_exceeded(results: list[Result]) -> None:
 
 @pytest.mark.timeout(90)
 def test_half_of_the_schedules_are_within_a_tenth_of_the_optimum(results: list[Result]) -> None:
-    """When the longest jobs are submitted first."""
-    assert median(found.ratios[1] for found in results) <= 1.10
+    """When the longest jobs are submitted first; within a fifth in the order they come."""
+    for saving in (False, True):
+        ratios = [found.saving_ratios if saving else found.ratios for found in results]
+        assert median(longest_first for _, longest_first in ratios) <= 1.10
+        assert median(as_they_come for as_they_come, _ in ratios) <= 1.20
 
 
 @pytest.mark.timeout(90)
@@ -60,14 +76,14 @@ def test_less_work_takes_at_most_a_period_more(results: list[Result]) -> None:
     assert [
         found
         for found in results
-        if max(found.as_they_come, found.longest_first) > 2 * found.optimum + found.period
+        if max(*found.plain, *found.saving) > 2 * found.optimum + found.period
     ] == []
 
 
 def test_a_permit_spent_on_a_job_that_others_could_do_costs_a_period() -> None:
     """Why the optimum can be missed by any factor: the pool saves nothing for jobs that few can do.
 
-    Submitted first, such a job finds its permit.
+    Submitted first, or with workers that have tiers, such a job finds its permit.
     """
     small, large = Job(1, 10), Job(2, 80)
     limits = (
@@ -77,6 +93,40 @@ def test_a_permit_spent_on_a_job_that_others_could_do_costs_a_period() -> None:
     instance = Instance((small, large), 2, limits)
     assert makespan(pool_schedule(instance, longest_first=False)) == 62
     assert makespan(pool_schedule(instance, longest_first=True)) == 2
+    assert makespan(pool_schedule(instance, longest_first=False, saving=True)) == 2
+
+
+@pytest.mark.parametrize("strategy", [LeastRecentlyUsed, RoundRobin, MostQuota, RandomChoice])
+def test_who_does_not_know_what_will_come_can_be_made_to_wait_a_period(strategy: Any) -> None:
+    """Whoever the first job goes to: the next is one that only this worker can do.
+
+    In the best schedule both start at once. So no rule that starts a job when it comes keeps within
+    any factor of the optimum, however it chooses.
+    """
+    starts: list[float] = []
+
+    async def note(_: object) -> None:
+        starts.append(asyncio.get_running_loop().time())
+
+    async def life() -> None:
+        workers = [FunctionWorker(note, quota=Quota(Window(1, per=60))) for _ in range(2)]
+        async with Pool(workers, strategy=strategy()) as pool:
+            first = pool.submit(None)
+            await first
+            assert first.worker is not None
+            await pool.submit(None, worker=first.worker)
+
+    run_virtual(life)
+    assert starts == [0, 60]
+
+
+@pytest.mark.parametrize("workers", [2, 3, 6])
+def test_who_does_not_know_run_times_can_be_made_to_take_nearly_twice_as_long(workers: int) -> None:
+    """The longest job is the one that it happens to start last. Who knows starts it first."""
+    short = (Job(1, 1),) * (workers * (workers - 1))
+    instance = Instance((*short, Job(workers, 1)), workers, ())
+    assert makespan(pool_schedule(instance, longest_first=False)) == 2 * workers - 1
+    assert makespan(pool_schedule(instance, longest_first=True)) == workers
 
 
 # -- the means of proof ----------------------------------------------------------------------------

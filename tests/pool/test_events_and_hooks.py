@@ -19,6 +19,7 @@ from retrypool_async import (
     Hooks,
     Pool,
     PoolClosed,
+    PoolState,
     Quota,
     RetryPolicy,
     TaskMoved,
@@ -140,7 +141,7 @@ async def test_hooks_may_submit_cancel_and_close() -> None:
 
         pool.hooks.on_success = follow
         await pool.submit("first")
-        while pool.running:
+        while pool.state is PoolState.RUNNING:
             await asyncio.sleep(0.5)
         assert [await task for task in born] == [0, 1, 2]
         with pytest.raises(PoolClosed):

@@ -15,6 +15,7 @@ import pytest
 from retrypool_async import (
     Pool,
     PoolClosed,
+    PoolState,
     QueueFull,
     RetryPolicy,
     TaskHandle,
@@ -58,7 +59,7 @@ async def test_the_error_of_a_task_is_raised_in_the_thread_alone(error: BaseExce
     async with Pool([Probe(does=fails(error))], retry=ONE, debug=True) as pool:
         future = await asyncio.to_thread(pool.submit_threadsafe, 1)
         assert await asyncio.to_thread(future.exception, 5) is error
-        assert pool.running
+        assert pool.state is PoolState.RUNNING
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 
 from fastapi import Depends, Response
 
-from retrypool_async import Pool, TaskState, WorkerState, WorkerWish
+from retrypool_async import Pool, PoolState, TaskState, WorkerState, WorkerWish
 
 from ._dependency import PoolDependency
 
@@ -56,7 +56,7 @@ class PoolStatus:
         )
         return cls(
             name=snapshot.name,
-            ready=pool.running and not snapshot.paused and (serves or grows),
+            ready=pool.state is PoolState.RUNNING and not snapshot.paused and (serves or grows),
             oldest_wait=round(snapshot.oldest_wait, 3),
             tasks={state.name: snapshot.tasks[state] for state in TaskState},
             workers={state.name: states[state] for state in WorkerState},
