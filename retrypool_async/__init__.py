@@ -33,6 +33,7 @@ from ._errors import (
 )
 from ._forecast import Forecast
 from ._handle import TaskHandle
+from ._hedge import Hedge
 from ._hooks import AttemptEnded, AttemptFailed, Hooks, Subscription
 from ._limits import Bucket, Daily, Limiter, Window
 from ._moves import BreakerMoved, Event, TaskMoved, WorkerMoved, WorkersMissing
@@ -93,6 +94,7 @@ __all__ = [
     "Forecast",
     "Frame",
     "FunctionWorker",
+    "Hedge",
     "Hooks",
     "InvariantBroken",
     "LeastRecentlyUsed",

@@ -22,6 +22,7 @@ class Due(Enum):
     RETRY = auto()  #: a scheduled task becomes ready
     DEADLINE = auto()  #: a task's `timeout`
     START_BY = auto()  #: a task's `queue_timeout`, or its patience without workers
+    HEDGE = auto()  #: a running task is to be hedged
     LIMIT = auto()  #: the `attempt_timeout` of a worker's run
     GRACE = auto()  #: a stopped attempt should have unwound by now
     COOL = auto()  #: a worker has cooled

@@ -48,6 +48,7 @@ class Attempt(NamedTuple):
         counted: True when it spent an attempt; throttles and lost workers do not.
         trace: Where the error was raised, as `frames` spells out.
         secrets: Texts that are masked in `traceback`.
+        hedge: True when it was begun while another attempt of the task was running.
     """
 
     number: int
@@ -59,6 +60,7 @@ class Attempt(NamedTuple):
     counted: bool = True
     trace: Trace = ()
     secrets: tuple[str, ...] = ()
+    hedge: bool = False
 
     @property
     def duration(self) -> float:

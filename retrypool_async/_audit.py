@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ._agenda import Due
 from ._errors import InvariantBroken
 from ._states import LEGAL_MOVES, BreakerState, TaskState, WorkerState, WorkerWish
+from ._twin import twin_of
 
 if TYPE_CHECKING:
     from ._ledger import Ledger
@@ -32,6 +33,7 @@ def audit(ledger: Ledger) -> None:
     _the_roster_is_right(ledger)
     _breakers_are_listed(ledger)
     _sequences_are_in_order(ledger)
+    _hedges_are_beside_their_tasks(ledger, [*queued, *held])
     _nobody_idles_beside_work(ledger)
     _demand(ledger.ending or not ledger.waits.stalled(ledger), "an attempt waits in vain")
     for task in (*queued, *scheduled, *held):
@@ -73,11 +75,13 @@ def _counters_add_up(ledger: Ledger, queued: int, scheduled: int, held: int) -> 
         f"live {ledger.live}, counted {queued} + {scheduled} + {held}",
     )
     _demand(
-        ledger.submitted == ledger.live + ended,
-        f"submitted {ledger.submitted}, live {ledger.live}, ended {ended}",
+        ledger.submitted + len(ledger.twins) == ledger.live + ended,
+        f"submitted {ledger.submitted}, {len(ledger.twins)} hedges, live {ledger.live}, "
+        f"ended {ended}",
     )
     if ledger.retries is not None:
-        retrying = sum(task.past is not None and task.past.retrying for task in ledger.unfinished())
+        tasks = [*ledger.unfinished(), *ledger.twins]
+        retrying = sum(task.past is not None and task.past.retrying for task in tasks)
         kept = ledger.retries.under_way
         _demand(kept == retrying, f"retries under way {kept}, counted {retrying}")
     promised = sum(
@@ -147,6 +151,19 @@ def _sequences_are_in_order(ledger: Ledger) -> None:
         for before, task in zip(line, behind, strict=False):
             _demand(before.id < task.id, f"task {task.id} is out of order")
             _demand(task.run_count == 0 and not line[task], f"task {task.id} has overtaken")
+
+
+def _hedges_are_beside_their_tasks(ledger: Ledger, present: list[Task]) -> None:
+    hedges = {task for task in present if task.is_hedge}
+    _demand(hedges == ledger.twins.keys(), f"{len(hedges)} hedges, {len(ledger.twins)} listed")
+    for twin in ledger.twins:
+        task = twin.original
+        _demand(twin_of(task) is twin and not twin.merged, f"a hedge is not task {task.id}'s")
+        _demand(task.state is TaskState.RUNNING, f"task {task.id} is hedged, and does not run")
+        apart = twin.state is TaskState.QUEUED or twin.holder is not task.holder
+        _demand(apart, f"a worker has task {task.id} and its hedge")
+    for task in present:
+        _demand(twin_of(task) in (None, *ledger.twins), f"task {task.id} has a hedge that is over")
 
 
 def _nobody_idles_beside_work(ledger: Ledger) -> None:

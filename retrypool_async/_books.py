@@ -16,6 +16,7 @@ from ._agenda import Agenda, Due
 from ._bindings import Bindings
 from ._budget import Retries
 from ._errors import CostTooLarge, NoWorkers, RetryPoolError, Unroutable, WorkerRemoved
+from ._hedge import Latencies
 from ._holds import Holds
 from ._moves import BreakerMoved, TaskMoved, WorkerMoved, WorkersMissing
 from ._ready import ReadyQueue, RouteKey, wishes
@@ -33,12 +34,13 @@ if TYPE_CHECKING:
     from ._settings import NoWorkersPolicy, Settings
     from ._states import BreakerState
     from ._task import Cost
+    from ._twin import Twin
     from ._waiters import Waiters
 
 # Looked up once: these are read several times per task.
 CREATED, PENDING, QUEUED = TaskState.CREATED, TaskState.PENDING, TaskState.QUEUED
 RESERVED, RUNNING, SCHEDULED = TaskState.RESERVED, TaskState.RUNNING, TaskState.SCHEDULED
-SUCCEEDED = TaskState.SUCCEEDED
+SUCCEEDED, CANCELLED = TaskState.SUCCEEDED, TaskState.CANCELLED
 IDLE, BUSY, PROMISED = WorkerState.IDLE, WorkerState.BUSY, WorkerState.RESERVED
 RUN = WorkerWish.RUN
 RETRY = Due.RETRY
@@ -57,6 +59,7 @@ class Effect(Enum):
     INTERRUPT = auto()  #: (worker, None): interrupt the attempt in progress
     OVERDUE = auto()  #: (worker, task): its attempt has reached its limit
     SETTLED = auto()  #: (task, None): tell who waits for it
+    ATTEMPT = auto()  #: (task, attempt): it has ended while another goes on, or won
     DEADLOCK = auto()  #: (wait, chain): tell the attempt that it waits in vain
     MISSING = auto()  #: (event, None): tasks wait, no worker is there; tell the log, and observers
     LONG_WAIT = auto()  #: (task, seconds): it waits for quota for long; tell the log
@@ -98,6 +101,7 @@ class Books:
         "elastic",
         "ending",
         "held",
+        "latencies",
         "live",
         "notable_wait",
         "observed",
@@ -117,6 +121,7 @@ class Books:
         "succeeded",
         "tightened_at",
         "turns",
+        "twins",
         "waits",
     )
 
@@ -140,6 +145,10 @@ class Books:
         self.turns: deque[Task] = deque()
         #: What attempts wait for in this very pool.
         self.waits = Waits()
+        #: The hedges that wait or run: like tasks in all counts but those of tasks as such.
+        self.twins: dict[Twin, None] = {}
+        #: How long attempts took of tasks that are hedged by that.
+        self.latencies = Latencies()
         self.outbox: deque[tuple[Effect, Any, Any]] = deque()
         #: True while somebody wants to see every move.
         self.observed = False
@@ -149,7 +158,7 @@ class Books:
         self.dead: int = 0
         self.cancelled: int = 0
         self.dropped: int = 0
-        #: Tasks that have not ended; those on a worker; those waiting for a retry.
+        #: Tasks that have not ended; those on a worker; those waiting for a retry. Hedges count.
         self.live: int = 0
         self.held: int = 0
         self.scheduled: int = 0
@@ -188,8 +197,11 @@ class Books:
 
     @property
     def waiting(self) -> int:
-        """Tasks that are ready and on no worker."""
-        return self.live - self.held - self.scheduled
+        """Tasks that are ready and on no worker. Hedges do not count."""
+        waiting = self.live - self.held - self.scheduled
+        if self.twins:
+            waiting -= sum(twin.state is QUEUED for twin in self.twins)
+        return waiting
 
     def _refusal(self, key: RouteKey, cost: Cost) -> RetryPoolError | None:
         """Why nobody could ever take such a task, None when some worker could."""
@@ -286,11 +298,11 @@ class Books:
     ) -> None:
         """End a task that is on no worker, in any way but success."""
         before = task.state
+        self._moved(task, state, reason.value, now, run)
         if before is QUEUED and self.sequences.ahead_of(task) is None:
             self.ready.routes[route_key(task)].lanes[task.cost].forget(task)
         elif before is SCHEDULED:
             self.scheduled -= 1
-        self._moved(task, state, reason.value, now, run)
         if self.retries is not None and task.past is not None:
             self.retries.end(task.past)
         task.reason = reason
@@ -327,6 +339,8 @@ class Books:
             return bool(not whom.has_ended() and whom.deadline == when)
         if what is Due.START_BY:
             return bool(whom.state is QUEUED)
+        if what is Due.HEDGE:
+            return bool(whom.state is RUNNING and whom.past.hedges.due_at == when)
         if what is Due.LIMIT:
             return bool(whom.watch_at == when)
         if what is Due.COOL:
@@ -355,6 +369,8 @@ class Books:
         task.state = new
 
     def _told(self, task: Task, old: TaskState, new: TaskState, reason: str, now: float) -> None:
+        if task.is_hedge:
+            return  # to its observers, a task that is hedged is just running
         on_worker = old in (RESERVED, RUNNING) or new in (RESERVED, RUNNING)
         name = task.holder.name if on_worker else None
         self.outbox.append((Effect.EVENT, TaskMoved(task, old, new, reason, name, now), None))

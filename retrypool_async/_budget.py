@@ -20,7 +20,8 @@ class RetryBudget:
     """Bounds retries over the whole pool, so that an outage does not multiply the load.
 
     A task is in a retry from the moment that one is scheduled to the end of the attempt it is for.
-    Bounces are retries too. What spends no attempt (a throttle, a lost worker, a snooze) is none.
+    Bounces are retries too, and so are hedges, from the moment they are due. What spends no
+    attempt (a throttle, a lost worker, a snooze) is none.
 
     Args:
         ratio: Share of all unfinished tasks that may be in a retry at once. A failure beyond it
@@ -60,6 +61,10 @@ class Retries:
     def limit(self, unfinished: int) -> float:
         """How many of so many tasks may be in a retry."""
         return max(self._budget.minimum, self._budget.ratio * unfinished + TOLERANCE)
+
+    def has_slot(self, now: float) -> bool:
+        """True when a further retry may become ready at once."""
+        return self._budget.rate is None or self._next_at <= now
 
     def next_slot(self, now: float) -> float:
         """Take the first time at which a further retry may become ready, and return it."""

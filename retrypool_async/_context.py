@@ -10,6 +10,7 @@ from ._reports import allowance, settlement
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from ._record import WorkerRef
     from ._task import Task
 
 #: The task of the attempt in progress. Set in a copy of the submitter's context, per attempt.
@@ -19,12 +20,13 @@ current: ContextVar[Task | None] = ContextVar("retrypool_async.current", default
 class TaskContext:
     """The attempt in progress, as its own code sees it."""
 
-    __slots__ = ("_attempt", "_run", "_task")
+    __slots__ = ("_attempt", "_run", "_task", "_worker")
 
     def __init__(self, task: Task) -> None:
         self._task = task
         self._run = task.run_count
         self._attempt = task.attempt_count + 1
+        self._worker = task.holder.ref
 
     @property
     def id(self) -> int:
@@ -35,6 +37,11 @@ class TaskContext:
     def attempt(self) -> int:
         """1 for the first attempt. Runs that do not count (throttles) repeat the number."""
         return self._attempt
+
+    @property
+    def worker(self) -> WorkerRef:
+        """The worker that this attempt runs on."""
+        return self._worker
 
     @property
     def metadata(self) -> dict[str, Any]:

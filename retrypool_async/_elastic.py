@@ -232,14 +232,15 @@ class Elastic:
 def lanes_by_route(ready: ReadyQueue, now: float) -> Iterator[Lane]:
     """The lanes in which tasks wait, those of one route together."""
     for route in ready.in_order(now):
-        for kind in route.heads.in_order():
-            yield from kind.heads.in_order()
+        if not route.key.is_hedge:
+            for kind in route.heads.in_order():
+                yield from kind.heads.in_order()
 
 
 def _wanted(ready: ReadyQueue) -> int:
     """The workers that some waiting task may run on."""
     mask = 0
     for route in ready.routes.values():
-        if route.head_key() is not None:
+        if route.head_key() is not None and not route.key.is_hedge:
             mask |= route.mask
     return mask

@@ -33,6 +33,7 @@ from ._states import (
 )
 from ._steps import cut_own_frames
 from ._task import Task
+from ._twin import actual
 from ._waiting import Waiting
 
 if TYPE_CHECKING:
@@ -136,7 +137,9 @@ class Engine(Waiting):
             now = self._not_before
         ledger = self.ledger
         if record.task is not task:
-            return self._late(record, now)
+            task = actual(task)
+            if record.task is not task:
+                return self._late(record, now)
         following = ledger.succeed(record, task, value, now, go_on)
         if task.waiters is not None:
             self._wake(task)
@@ -154,7 +157,9 @@ class Engine(Waiting):
         now = self.now()
         ledger = self.ledger
         if record.task is not task:
-            return self._late(record, now)
+            task = actual(task)
+            if record.task is not task:
+                return self._late(record, now)
         if record.stop is not None or self.ending_check():
             ruling = ledger.stopped_ruling(task, record.stop)
         else:
@@ -320,6 +325,7 @@ class Engine(Waiting):
             with suppress(RuntimeError):  # the loop has been closed, and with it all books
                 self.loop.call_soon_threadsafe(self.hear, task, run, report)
             return
+        task = actual(task)
         if isinstance(report, Settlement):
             self.ledger.settle(task, run, report, self.now())
         else:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ._rehearsal import Rehearsal
 from ._states import FINAL_STATES, TaskState
+from ._twin import twin_of
 
 if TYPE_CHECKING:
     from ._ledger import Ledger
@@ -29,7 +30,9 @@ def explain(ledger: Ledger, task: Task, now: float) -> str:
         succeeded = task.state is TaskState.SUCCEEDED
         return "succeeded" if succeeded else f"ended: {task.reason.value}"
     if task.state in (TaskState.RESERVED, TaskState.RUNNING):
-        return f"{task.state.name.lower()} on {task.holder.name}"
+        twin = twin_of(task)
+        hedge = f" and {twin.holder.name}" if twin and twin.state is TaskState.RUNNING else ""
+        return f"{task.state.name.lower()} on {task.holder.name}{hedge}"
     why, when = _obstacles(ledger, task, now), _start(ledger, task, now)
     return why if when is None else f"{why}; {when}"
 

@@ -164,7 +164,7 @@ class TaskHandle(Task, Generic[R]):
 
     @property
     def worker(self) -> WorkerRef | None:
-        """The worker that has it, or had it last."""
+        """The worker that has it, or had it last; of two at once, that of the first attempt."""
         holder = getattr(self, "holder", None)
         return None if holder is None else holder.ref
 
@@ -179,6 +179,8 @@ class TaskHandle(Task, Generic[R]):
         runs = self.ended_attempts()
         if self.state is TaskState.SUCCEEDED:
             runs.append(self.engine.last_attempt(self))
+        if hedges := self.ended_hedges():
+            runs = sorted([*runs, *hedges], key=lambda run: run.number)
         keep_ends(runs, self.engine.settings.history_limit)
         return tuple(runs)
 

@@ -204,8 +204,7 @@ class Observers:
             context = event.task.context
             self.call("on_state", hooks.on_state, event, context)
             if event.old is TaskState.RUNNING and hooks.on_attempt is not None:
-                ended = AttemptEnded(event.task, event.task.engine.last_attempt(event.task))
-                self.call("on_attempt", hooks.on_attempt, ended, context)
+                self.attempt_ended(event.task, event.task.engine.last_attempt(event.task))
             if event.new is TaskState.SUCCEEDED:
                 self.call("on_success", hooks.on_success, event, context)
         else:
@@ -213,6 +212,11 @@ class Observers:
             if isinstance(event, WorkerMoved):
                 self.call("on_worker", hooks.on_worker, event, None)
         self.call("on_event", hooks.on_event, event, context)
+
+    def attempt_ended(self, task: Any, attempt: Attempt) -> None:
+        """Tell the hook for attempts."""
+        ended = AttemptEnded(task, attempt)
+        self.call("on_attempt", self.hooks.on_attempt, ended, task.context)
 
     def call(
         self,

@@ -11,14 +11,14 @@ from ._books import (
     route_key,
 )
 from ._errors import CostTooLarge, QueueFull, RetryPoolError
+from ._hedging import Hedging
 from ._moves import TaskMoved
 from ._ready import ANY_WORKER, Route, RouteKey
 from ._router import Search
-from ._runs import Runs
 from ._task import ONE_REQUEST, Task
 
 
-class Intake(Runs):
+class Intake(Hedging):
     """Accepts tasks, and knows what to say of those that cannot be finished."""
 
     __slots__ = ()
@@ -31,7 +31,8 @@ class Intake(Runs):
         """
         limit = self.settings.max_queue
         lane = self._line(task)
-        if lane is not None and (limit is None or self.waiting < limit):
+        # Counting the hedges that wait as well; if that is too many, it is counted exactly below.
+        if lane is not None and (limit is None or self.live - self.held - self.scheduled < limit):
             self.submitted = task.id = self.submitted + 1
             self._next_order = task.order = self._next_order + 1
             self.live += 1

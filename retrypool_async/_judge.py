@@ -48,6 +48,7 @@ class Books(Protocol):
 
     def alternatives(self, task: Task, record: WorkerRecord, by: float) -> bool: ...
     def may_retry(self, task: Task) -> bool: ...
+    def is_hedged(self, task: Task) -> bool: ...
     def timeout_error(self, task: Task, waiting_for: str, *, spent: int = 0) -> TaskTimeout: ...
 
 
@@ -72,8 +73,7 @@ class Judge:
             getattr(record.worker.classify, "__func__", None) is not NO_OPINION
             or self._settings.classify is not None
             or self._hooks.on_failure is not None
-            or options.immediate
-            or options.bounce
+            or not options.fails_as_usual
             or task.deadline is not None
             or record.max_attempts_per_task is not None
             or not isinstance(error, Exception)
@@ -146,6 +146,8 @@ class Judge:
         outcome: AttemptOutcome = AttemptOutcome.ERROR,
     ) -> Ruling:
         options = task.options
+        if self._books.is_hedged(task):
+            return _left_to_the_other(outcome, error, elsewhere=options.bounce)
         action = self._ask_hook(task, record, error)
         if action is FailureAction.DROP:
             ending = Ending(reason=EndReason.DROPPED, error=error, state=TaskState.DROPPED)
@@ -281,6 +283,8 @@ class Judge:
         return Ruling(outcome=AttemptOutcome.SNOOZED, error=error, task=plan, counted=False)
 
     def _bounced(self, task: Task, error: Exception, policy: RetryPolicy, now: float) -> Ruling:
+        if self._books.is_hedged(task):
+            return _left_to_the_other(AttemptOutcome.BOUNCED, error, elsewhere=True)
         decision = policy.decide(task, error, self._pool, self._settings.rng, now)
         if isinstance(decision, EndReason):
             return _end(AttemptOutcome.BOUNCED, error, decision, error)
@@ -306,6 +310,12 @@ def _end(
     outcome: AttemptOutcome, error: BaseException, reason: EndReason, raised: BaseException
 ) -> Ruling:
     return Ruling(outcome=outcome, error=error, task=Ending(reason=reason, error=raised))
+
+
+def _left_to_the_other(outcome: AttemptOutcome, error: Exception, *, elsewhere: bool) -> Ruling:
+    """What follows is asked once, of the last of two attempts of a task."""
+    again = Again(elsewhere=elsewhere)
+    return Ruling(outcome=outcome, error=error, task=again, counted=False)
 
 
 def _over_budget(outcome: AttemptOutcome, error: Exception) -> Ruling:

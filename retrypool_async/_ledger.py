@@ -116,6 +116,8 @@ class Ledger(Outcomes):
     def end_all(self, error: BaseException, now: float) -> None:
         """Start nothing more, end every task that waits, and tell the attempts to stop."""
         self.ending = True
+        for twin in [twin for twin in self.twins if twin.state is not RUNNING]:
+            self._call_off(twin, now)
         self.end_waiting(error, now)
         self.stop_running(now)
 
@@ -129,11 +131,13 @@ class Ledger(Outcomes):
 
     def unfinished(self) -> Iterator[Task]:
         """Every task that has not ended."""
-        yield from self.ready
+        for task in self.ready:
+            if not task.is_hedge:
+                yield task
         yield from self.sequences.parked()
         yield from self.agenda.tasks(Due.RETRY)
         for record in self.roster.workers.values():
-            if record.task is not None:
+            if record.task is not None and not record.task.is_hedge:
                 yield record.task
 
     # -- time ------------------------------------------------------------------------------------
@@ -150,6 +154,8 @@ class Ledger(Outcomes):
                 self._spill(whom, now)
             elif what is Due.LIMIT:
                 self._watch(whom, now)
+            elif what is Due.HEDGE:
+                may_start = self._hedge(whom, now) or may_start
             elif what is Due.COOL:
                 self._attend(whom, now)
             elif what is Due.DEADLINE:
@@ -178,6 +184,7 @@ class Ledger(Outcomes):
         refused_since = self.ready.routes[route_key(task)].lanes[task.cost].refused_since
         if isinstance(patience, str) or refused_since is None or self.ending:
             return
+        assert task.queued_at is not None
         end = max(refused_since, task.queued_at) + patience
         if now < end:  # somebody came since, and left
             self.agenda.add(end, Due.START_BY, task)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, cast
 
+from ._hedge import Hedge
 from ._retry import RetryPolicy
 from ._router import LeastRecentlyUsed, Strategy, lend_rng, strategy_of
 from ._settings import NoWorkersPolicy, Sizes
@@ -68,6 +69,10 @@ class SubmitOptions(RoutingOptions, total=False):
     deadline: Literal["end", "clip"]
     #: Wait when no worker present could ever take it, whatever the pool's `no_workers` says.
     wait_for_worker: bool
+    #: A second attempt, on another worker, while the first still runs; the first to succeed counts.
+    hedge: Hedge | None
+    #: False forbids a second attempt beside the first: a `hedge` of the pool's does not apply.
+    idempotent: bool
     #: Go on when the last caller awaiting it is cancelled.
     detach: bool
     metadata: Mapping[str, Any] | None
@@ -94,7 +99,21 @@ def task_options(
         else:
             known = ", ".join(sorted([*_CHECKS, "cost", "worker"]))
             raise TypeError(f"unknown option {name!r}; known: {known}")
+    if checked.get("hedge") is not None:
+        _heed_what_forbids_hedges(given, checked)
     return TaskOptions(**checked)
+
+
+def _heed_what_forbids_hedges(given: Mapping[str, object], checked: dict[str, Any]) -> None:
+    if not checked.get("idempotent", True):
+        why = "idempotent=False forbids a hedge, which runs the task a second time"
+    elif checked.get("worker") is not None:
+        why = "a task for one worker cannot be hedged, which takes a second one"
+    else:
+        return
+    if given.get("hedge") is not None:
+        raise ValueError(why)
+    checked["hedge"] = None  # the pool's default, which is for tasks that may be hedged
 
 
 def cost_of(value: object) -> Cost:
@@ -178,6 +197,8 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "affinity": key,
     "order_key": key,
     "wait_for_worker": flag,
+    "hedge": lambda name, value: instance_of(name, value, Hedge),
+    "idempotent": flag,
     "detach": flag,
     "metadata": metadata_copy,
     "on_queued": _callback,

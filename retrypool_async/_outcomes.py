@@ -16,6 +16,7 @@ from ._books import (
     NobodyLeft,
     route_key,
 )
+from ._hedging import is_decisive
 from ._intake import Intake
 from ._past import Spending
 from ._ruling import Again, Ending, Ruling
@@ -46,14 +47,18 @@ class Outcomes(Intake):
 
         With `go_on` that one has been started already.
         """
+        past = task.past
+        if past is not None:
+            if past.hedges is not None:
+                task = self._win(task, now)
+            if self.retries is not None and task.past is not None:
+                self.retries.end(task.past)
         task.state = SUCCEEDED
         task.value = value
         task.ended_at = now
         task.debit = None
         self.succeeded += 1
         self.live -= 1
-        if task.past is not None and self.retries is not None:
-            self.retries.end(task.past)
         record.served += 1
         if record.suspect:
             self._exonerate(record, task, now)
@@ -104,8 +109,8 @@ class Outcomes(Intake):
             task.debit = (quotas, now, lane.cost)
             self.debited += 1
             self.started += 1
-        if task.options.attempt_timeout is not None:
-            self._limit(record, task, now)
+        if task.options.timed:
+            self._time(record, task, now)
         return task
 
     def retry_later(
@@ -165,20 +170,25 @@ class Outcomes(Intake):
         `cut_off` means that its code still runs: the worker is out of use until that has unwound.
         Returns the next task reserved for this worker.
         """
-        error, past = ruling.error, task.begin_past()
-        run = self._run_of(task, ruling.outcome, error, counted=ruling.counted)
-        plan = ruling.task
+        past, goes_on = task.begin_past(), False
+        if past.hedges is not None:
+            decided = self._decide(task, is_decisive(ruling), now)
+            goes_on = decided is None
+            task = decided or task
+            past = task.begin_past()
+        error, plan, counted = ruling.error, ruling.task, ruling.counted and not goes_on
+        run = self._run_of(task, ruling.outcome, error, counted=counted)
         limit = record.max_attempts_per_task
-        if limit is not None and ruling.counted and isinstance(plan, Again):
+        if limit is not None and counted and isinstance(plan, Again):
             plan = self._spend(record, task, limit, plan, error)
-        final = plan.error if isinstance(plan, Ending) else None
+        final = plan.error if isinstance(plan, Ending) and not goes_on else None
         if final is not None:
             past.traceback = final.__traceback__
         if error is not None and error is not final:
             error.__traceback__ = None  # frames keep alive everything that ran in them
         task.ended_at = now
         task.debit = None
-        if not ruling.counted:
+        if not counted:
             past.uncounted += 1
         if ruling.outcome is AttemptOutcome.THROTTLED:
             past.throttles += 1
@@ -211,18 +221,22 @@ class Outcomes(Intake):
             record.needs_reset = True
         self._flag(record)
 
-        if self.retries is not None and ruling.counted and isinstance(plan, Again):
+        if self.retries is not None and counted and isinstance(plan, Again):
             self.retries.begin(past)
             if plan.delay == 0.0 and (turn := self.retries.turn(past, now)) > now:
                 plan = replace(plan, delay=turn - now, front=False, same_worker=False)
-        if isinstance(plan, Again) and plan.same_worker and self._may_run(record, task, now):
+        if goes_on:
+            self._go_on(record, task, ruling, run, now)
+            again = ejected
+        elif isinstance(plan, Again) and plan.same_worker and self._may_run(record, task, now):
             self._moved(task, QUEUED, "again at once", now, run)
             task.queued_at = now
             task.blocked_at = None
             self._reserve(record, task, self._route(route_key(task), now), now)
             return task
-        # What waited for this worker may go elsewhere once it is out of use.
-        again = self._carry_out(record, task, plan, run, now) or ejected
+        else:
+            # What waited for this worker may go elsewhere once it is out of use.
+            again = self._carry_out(record, task, plan, run, now) or ejected
         if cut_off:
             self._unwinding(record, Stop.LIMIT, now)
         if ruling.worker != "keep":
@@ -297,7 +311,7 @@ class Outcomes(Intake):
         if retries is None:
             return True
         others = retries.under_way - (task.past is not None and task.past.retrying)
-        return others + 1 <= retries.limit(self.live)
+        return others + 1 <= retries.limit(self.live - len(self.twins))
 
     def _blame(self, record: WorkerRecord, task: Task, now: float) -> bool:
         """A run has failed: tell the worker's breaker. True if that takes the worker out of use."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from ._attempt import Trace
+    from ._twin import Hedges
 
 
 class Move(NamedTuple):
@@ -52,6 +53,8 @@ class Lap(NamedTuple):
     """One way of a task from the queue, as far as it got, back to where it went then.
 
     Kept as bare tuples and spelled out when somebody reads them: most failures are never read.
+    A hedged task may leave one attempt for the other: then one lap ends with its running still,
+    and the next has no `queued_at`, is `reserved_at` that moment, and may have started before.
     """
 
     #: When it began to wait for its retry, if it did; when it was ready, if it came to that.
@@ -75,10 +78,12 @@ class Lap(NamedTuple):
             if self.scheduled_at is not None:
                 moves.append(Move(state, TaskState.QUEUED, self.queued_at, "due"))
             state = TaskState.QUEUED
-        if self.reserved_at is not None:
+        elif self.started_at is not None:
+            state = TaskState.RUNNING
+        if self.reserved_at is not None and state is TaskState.QUEUED:
             moves.append(Move(state, TaskState.RESERVED, self.reserved_at, "routed", name))
             state = TaskState.RESERVED
-        if self.started_at is not None:
+        if self.started_at is not None and state is TaskState.RESERVED:
             moves.append(Move(state, TaskState.RUNNING, self.started_at, "started", name))
             state = TaskState.RUNNING
         if self.new is not state:
@@ -87,6 +92,8 @@ class Lap(NamedTuple):
 
     def times(self) -> Times:
         """Where its time went."""
+        if self.queued_at is None and self.reserved_at is not None:
+            return Times(run=self.left_at - self.reserved_at)
         ready = self.left_at if self.queued_at is None else self.queued_at
         backoff = 0.0 if self.scheduled_at is None else ready - self.scheduled_at
         reserved = self.left_at if self.reserved_at is None else self.reserved_at
@@ -116,6 +123,7 @@ class Lap(NamedTuple):
             run.counted,
             run.trace,
             run.secrets,
+            hedge=self.queued_at is None,
         )
 
 
@@ -150,6 +158,7 @@ class Past:
     __slots__ = (
         "clipped",
         "first_start",
+        "hedges",
         "laps",
         "losses",
         "lost",
@@ -182,6 +191,8 @@ class Past:
         #: Attempts on workers that allow only so many; None while there were none.
         self.spending: Spending | None = None
         self.retry_state: Any = None
+        #: None until it runs with the prospect of one.
+        self.hedges: Hedges | None = None
         #: True once a wait was shortened to fit before the deadline.
         self.clipped = False
         #: Where the final error was raised; every awaiter is shown this and nothing more.

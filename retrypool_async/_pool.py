@@ -60,7 +60,7 @@ class Pool(PoolStaff[T, R]):
             waits up to 30 s. May be replaced live: `pool.retry = ...`.
         quota: A `Quota`, or a list of them, that all workers share.
         cost: Computes the cost of a task from its data, where `submit` is given none.
-        bounce, attempt_timeout, timeout, deadline: Defaults of the options of `submit`.
+        bounce, attempt_timeout, timeout, deadline, hedge: Defaults of the options of `submit`.
         max_queue: Ready tasks that may wait, beyond which `submit` raises `QueueFull`; 0 accepts
             only what can start at once, None sets no limit.
         lane_weights: How many turns a `lane` of `submit` has for each turn of the others. Default:

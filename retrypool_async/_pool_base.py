@@ -14,6 +14,7 @@ from ._dead import DeadTask
 from ._engine import Engine
 from ._errors import PolicyError, PoolClosed, Unroutable, WorkerRemoved
 from ._handle import TaskHandle
+from ._hedge import Hedge
 from ._hooks import Hooks
 from ._options import (
     classifier,
@@ -76,6 +77,7 @@ class PoolBase(Generic[T, R]):
         attempt_timeout: float | timedelta | None = None,
         timeout: float | timedelta | None = None,
         deadline: Literal["end", "clip"] = "end",
+        hedge: Hedge | None = None,
         max_queue: int | None = 100_000,
         lane_weights: Mapping[Any, float] | None = None,
         affinity_wait: float | timedelta = 5.0,
@@ -153,6 +155,7 @@ class PoolBase(Generic[T, R]):
                 "attempt_timeout": attempt_timeout,
                 "timeout": timeout,
                 "deadline": deadline,
+                "hedge": hedge,
             },
             {},
             self._find_id,

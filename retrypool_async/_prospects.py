@@ -73,6 +73,8 @@ class Prospects(Eligibility):
 
     def _has_outwaited(self, task: Task, now: float) -> bool:
         """A task waits for long, perhaps for quota alone: warn, or end it. True if it has ended."""
+        if task.is_hedge:
+            return False  # its task is under way
         wait, limit = self.short_of_quota(task, now), self.settings.max_quota_wait
         assert task.blocked_at is not None
         in_all = now - task.blocked_at + wait

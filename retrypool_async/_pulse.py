@@ -28,6 +28,7 @@ from ._states import (
     BreakerState,
     TaskState,
 )
+from ._twin import Twin, actual
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -166,6 +167,8 @@ class Pulse:
                 self._tell(subject)
             elif effect is Effect.INTERRUPT:
                 subject.runner.interrupt()
+            elif effect is Effect.ATTEMPT:
+                self.observers.attempt_ended(subject, detail)
             elif effect is Effect.LAUNCH:
                 self.launch(subject)
             elif effect is Effect.OVERDUE:
@@ -199,7 +202,7 @@ class Pulse:
 
     def _cut_off(self, record: WorkerRecord, task: Task) -> None:
         """An attempt has reached a limit, and had a turn of the loop in which to end."""
-        now = self.now()
+        now, task = self.now(), actual(task)
         if record.task is not task or task.state is not TaskState.RUNNING:
             return
         if task.deadline is None or task.deadline > now:
@@ -251,14 +254,18 @@ class Pulse:
             _note(error, f"attempt {task.attempt_count} on {task.holder.name}")
         if task.state is TaskState.DEAD:
             self._record_death(task)
+        self.tell_callers(task)
+        past = task.past
+        if past is not None:
+            past.retry_state = None
+
+    def tell_callers(self, task: Task) -> None:
+        """Wake who waits for a task's end, and call who wanted to be called."""
         if task.waiters is not None:
             self._wake(task)
         if task.callbacks is not None:
             self._call_back(task)
         task.context = None
-        past = task.past
-        if past is not None:
-            past.retry_state = None
 
     def _record_death(self, task: Task) -> None:
         handle: Any = task
@@ -316,6 +323,8 @@ class Pulse:
     def metadata_of(self, task: Task) -> dict[str, Any]:
         notes = getattr(task, "notes", None)
         if notes is None:
+            if isinstance(task, Twin):
+                return self.metadata_of(task.original)
             notes = task.notes = {**self._metadata, **(task.options.metadata or {})}
         return notes
 
@@ -324,7 +333,12 @@ class Pulse:
         if task.state is not TaskState.SUCCEEDED:
             return task.ended_attempts()[-1]
         return Attempt(
-            task.run_count, task.holder.name, task.started_at, task.ended_at, AttemptOutcome.OK
+            task.run_count,
+            task.holder.name,
+            task.started_at,
+            task.ended_at,
+            AttemptOutcome.OK,
+            hedge=task.queued_at is None,
         )
 
     def _check_conditions(self) -> None:

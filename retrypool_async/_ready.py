@@ -32,7 +32,10 @@ _QUEUED = TaskState.QUEUED  # looked up once: it is read several times per task
 
 
 class RouteKey(NamedTuple):
-    """What decides which workers a task may run on, and how its priority grows."""
+    """What decides which workers a task may run on, and how its priority grows.
+
+    Hedges have routes of their own, since they are no tasks that wait, and nobody is made for them.
+    """
 
     require: frozenset[str] = frozenset()
     worker: int | None = None
@@ -42,6 +45,7 @@ class RouteKey(NamedTuple):
     aging: float | None = None
     lane: Hashable = None
     affinity: Hashable = None
+    is_hedge: bool = False
 
 
 ANY_WORKER = RouteKey()
@@ -59,6 +63,7 @@ def wishes(options: TaskOptions, tried: int = 0, spent: int = 0) -> RouteKey:
         options.aging,
         options.lane,
         options.affinity,
+        options.is_hedge,
     )
 
 

@@ -175,7 +175,7 @@ class Rehearsal(Ledger):
 
     def _twin(self, what: Due, whom: Any) -> Any:
         """The one that an entry of the agenda is about in the play; None if there is none."""
-        if what is Due.LIMIT or what is Due.GRACE:
+        if what is Due.LIMIT or what is Due.GRACE or what is Due.HEDGE:
             return None  # no attempt lasts
         if what is Due.SPILL:
             return None if whom.spill_at is None else self._copy_route(whom)

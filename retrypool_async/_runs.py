@@ -10,6 +10,7 @@ from ._errors import PoolClosed, QueueTimeout, TaskTimeout
 from ._hiring import Hiring
 from ._ruling import Again, Ending, Ruling
 from ._states import AttemptOutcome, EndReason, Stop, TaskState
+from ._twin import Hedges
 
 if TYPE_CHECKING:
     from ._quota import Quota
@@ -45,20 +46,35 @@ class Runs(Hiring):
         task.run_count += 1
         if task.debit is not None:
             self.started += 1
-        if task.options.attempt_timeout is not None:
-            self._limit(record, task, now)
+        if task.options.timed:
+            self._time(record, task, now)
         if self.observed:
             self._told(task, RESERVED, RUNNING, "started", now)
             self._told_worker(record, PROMISED, "started", now)
         return True
 
-    def _limit(self, record: WorkerRecord, task: Task, now: float) -> None:
-        """Note when an attempt must be cut off. One entry of the agenda serves many attempts."""
-        assert task.options.attempt_timeout is not None
-        record.limit_at = now + task.options.attempt_timeout
-        if record.watch_at is None or record.limit_at < record.watch_at:
-            record.watch_at = record.limit_at
-            self.agenda.add(record.limit_at, Due.LIMIT, record)
+    def _time(self, record: WorkerRecord, task: Task, now: float) -> None:
+        """Note when an attempt that has just started is to be cut off, and when to be hedged."""
+        options = task.options
+        if options.attempt_timeout is not None:
+            record.limit_at = now + options.attempt_timeout
+            # One entry of the agenda serves many attempts.
+            if record.watch_at is None or record.limit_at < record.watch_at:
+                record.watch_at = record.limit_at
+                self.agenda.add(record.limit_at, Due.LIMIT, record)
+        if options.hedge is None:
+            return
+        past = task.begin_past()
+        if past.hedges is None:
+            past.hedges = Hedges()
+        elif past.hedges.number == task.run_count:
+            # A hedge of the attempt before has that number, and was not one to be counted.
+            task.run_count += 1
+            past.uncounted += 1
+        delay = self.latencies.delay(options.hedge)
+        past.hedges.due_at = None if delay is None else now + delay
+        if past.hedges.due_at is not None:
+            self.agenda.add(past.hedges.due_at, Due.HEDGE, task)
 
     def _watch(self, record: WorkerRecord, now: float) -> None:
         """A worker's attempt limit may have been reached, unless a later attempt moved it."""

@@ -75,6 +75,8 @@ class Snapshot:
     dropped: int
     #: Tasks that are being retried, as a retry budget counts them; None without one.
     retrying: int | None
+    #: Attempts in progress that are hedges of others: busy workers beyond the running tasks.
+    hedges: int
     #: Tasks that no worker present, or to be made, could ever take.
     unroutable: int
     #: Age in seconds of the ready task that was submitted first, 0 when none waits.
@@ -91,11 +93,13 @@ def take_snapshot(ledger: Ledger, pool_quotas: tuple[Quota, ...], now: float) ->
     """Read the books. Changes nothing, and takes time in proportion to what waits."""
     records = list(ledger.roster.workers.values())
     running = sum(1 for r in records if r.state is WorkerState.BUSY)
-    ready = list(ledger.ready)
+    ready = [task for task in ledger.ready if not task.is_hedge]
+    promised = sum(twin.state is TaskState.RESERVED for twin in ledger.twins)
+    hedges = sum(twin.state is TaskState.RUNNING for twin in ledger.twins)
     tasks = dict.fromkeys(TaskState, 0)
     tasks[TaskState.QUEUED] = ledger.waiting
-    tasks[TaskState.RESERVED] = ledger.held - running
-    tasks[TaskState.RUNNING] = running
+    tasks[TaskState.RESERVED] = ledger.held - running - promised
+    tasks[TaskState.RUNNING] = running - hedges
     tasks[TaskState.SCHEDULED] = ledger.scheduled
     tasks[TaskState.SUCCEEDED] = ledger.succeeded
     tasks[TaskState.DEAD] = ledger.dead
@@ -104,7 +108,7 @@ def take_snapshot(ledger: Ledger, pool_quotas: tuple[Quota, ...], now: float) ->
     unroutable = sum(
         1
         for key, route in ledger.ready.routes.items()
-        if not ledger.roster.eligible(key.require, key.worker) & ~key.spent
+        if not key.is_hedge and not ledger.roster.eligible(key.require, key.worker) & ~key.spent
         for lane in route.lanes.values()
         for task in lane
         if not ledger.may_come(key, task.cost)
@@ -158,6 +162,7 @@ def take_snapshot(ledger: Ledger, pool_quotas: tuple[Quota, ...], now: float) ->
         dead=ledger.dead,
         cancelled=ledger.cancelled,
         dropped=ledger.dropped,
+        hedges=hedges,
         retrying=None if ledger.retries is None else ledger.retries.under_way,
         unroutable=unroutable,
         oldest_wait=max((now - task.submitted_at for task in ready), default=0.0),

@@ -130,6 +130,7 @@ class AttemptOutcome(Enum):
     DISCARDED = auto()  #: not worth trying again
     CANCELLED = auto()  #: the caller gave up
     SHUTDOWN = auto()  #: cut off by a closing pool or a forced removal: no attempt spent
+    OUTRUN = auto()  #: stopped since the other attempt of its hedge decided: no attempt spent
 
 
 @plain_members

@@ -8,7 +8,7 @@ that a queued task stays small.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ._past import Lap, Move, Past, Times, sum_of
 from ._states import FINAL_STATES, EndReason, TaskState
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from ._attempt import Attempt
+    from ._hedge import Hedge
     from ._record import WorkerRecord
 
 #: Amount per quota dimension: hashable, since equal costs share a lane.
@@ -49,15 +50,23 @@ class TaskOptions:
     affinity: Hashable = None
     order_key: Hashable = None
     wait_for_worker: bool = False
+    hedge: Hedge | None = None
+    idempotent: bool = True
     detach: bool = False
     metadata: Mapping[str, Any] | None = None
     on_queued: Callable[[Any], object] | None = None
     on_running: Callable[[Any], object] | None = None
     on_done: Callable[[Any], object] | None = None
+    #: True for the hedge of another task, and not anything that anybody asks for.
+    is_hedge: bool = False
     #: True without wishes about worker, place or time: most tasks, which then cost least.
     plain: bool = field(init=False)
     #: True when it may stand in one line with all others that have not asked for more.
     common: bool = field(init=False)
+    #: True when something falls due while an attempt runs.
+    timed: bool = field(init=False)
+    #: True when it has no say in what follows a failure.
+    fails_as_usual: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self.common = (
@@ -66,7 +75,11 @@ class TaskOptions:
             and self.aging is None
             and self.lane is None
             and self.affinity is None
+            and not self.is_hedge
         )
+        hedging = self.is_hedge or self.hedge is not None
+        self.timed = hedging or self.attempt_timeout is not None
+        self.fails_as_usual = not (hedging or self.immediate or self.bounce)
         self.plain = (
             self.common
             and self.priority == 0.0
@@ -117,6 +130,9 @@ class Task:
         "waiters",
     )
 
+    #: True for a `Twin`.
+    is_hedge: ClassVar[bool] = False
+
     due: float
     ended_at: float
     holder: WorkerRecord
@@ -145,7 +161,9 @@ class Task:
         #: The submitter's context; dropped when the task ends.
         self.context = context
         self.state = CREATED
-        self.submitted_at = self.queued_at = self.ready_at = now
+        self.submitted_at = self.ready_at = now
+        #: When it became ready; None while it runs in an attempt that was its hedge.
+        self.queued_at: float | None = now
         self.id = self.order = 0
         #: Runs that have been started, of every kind.
         self.run_count = 0
@@ -195,9 +213,14 @@ class Task:
         return [] if self.past is None else [Lap(*fields) for fields in self.past.laps]
 
     def ended_attempts(self) -> list[Attempt]:
-        """The runs so far that did not succeed, the oldest first."""
+        """The runs so far that did not succeed, the oldest first, hedges apart."""
         attempts = (lap.attempt() for lap in self.laps())
         return [attempt for attempt in attempts if attempt is not None]
+
+    def ended_hedges(self) -> list[Attempt]:
+        """The hedges so far that ended beside another run."""
+        hedges = None if self.past is None else self.past.hedges
+        return [] if hedges is None else hedges.ended
 
     # -- history ----------------------------------------------------------------------------
     # The straight path (queued, reserved, running, succeeded) is kept as a few times in slots

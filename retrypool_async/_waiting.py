@@ -11,6 +11,7 @@ from ._context import current
 from ._errors import DeadlockDetected
 from ._pulse import Pulse
 from ._states import TaskState
+from ._twin import actual
 from ._waits import Wait
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ class Waiting(Pulse):
     def begin_wait(self, target: Target, bell: asyncio.Future[Any]) -> Wait | None:
         """Note that the attempt in progress waits. None when the caller is not in one."""
         task = current.get()
+        if task is not None:
+            task = actual(task)
         if task is None or task.engine is not self or task.state is not TaskState.RUNNING:
             return None
         here, attempt = asyncio.current_task(), task.holder.runner.attempt

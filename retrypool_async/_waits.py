@@ -15,6 +15,7 @@ from ._ready import RouteKey
 from ._record import WorkerRecord
 from ._states import FINAL_STATES, TaskState, WorkerWish
 from ._task import Task
+from ._twin import twin_of
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -119,6 +120,13 @@ class Waits:
             if not waits:
                 del self._by_task[wait.task]
 
+    def hand_over(self, twin: Task, task: Task) -> None:
+        """What was an attempt of its own, a hedge, is now the attempt of its task."""
+        for wait in (waits := self._by_task.pop(twin, {})):
+            wait.task, wait.run = task, task.run_count
+        if waits:
+            self._by_task.setdefault(task, {}).update(waits)
+
     def may_be_vain(self, wait: Wait, books: Books) -> bool:
         """Whether a wait would be vain if all others were: a quick look that is nearly always
         enough, for mostly some worker that may run the task holds nobody who waits."""
@@ -195,7 +203,7 @@ class Outlook:
                 self._may_start(route.key, lane.cost)
                 for route in self._books.ready.routes.values()
                 for lane in route.lanes.values()
-                if any(True for _ in lane)
+                if not route.key.is_hedge and any(True for _ in lane)
             )
         if isinstance(target, WorkerRecord):
             return target.task in self._stalled
@@ -205,7 +213,9 @@ class Outlook:
         if target.state in FINAL_STATES or target.state is RESERVED:
             return False
         if target.state is RUNNING:
-            return target in self._stalled
+            twin = twin_of(target)
+            hopeful = twin is not None and twin.state is RUNNING and twin not in self._stalled
+            return target in self._stalled and not hopeful
         ahead = self._ahead_of(target)
         if ahead is not None and self._never_ends(ahead):
             return True

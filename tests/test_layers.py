@@ -38,7 +38,19 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"_past"}),
     frozenset({"_task"}),
     # policies, then what users hold in their hands
-    frozenset({"_breaker", "_budget", "_limits", "_retry", "_secrets", "_hooks", "_reports"}),
+    frozenset(
+        {
+            "_breaker",
+            "_budget",
+            "_hedge",
+            "_hooks",
+            "_limits",
+            "_reports",
+            "_retry",
+            "_secrets",
+            "_twin",
+        }
+    ),
     frozenset({"_guard", "_context", "_reported"}),
     frozenset({"_meters"}),
     frozenset({"_quota"}),
@@ -57,6 +69,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"_staff"}),
     frozenset({"_hiring"}),
     frozenset({"_runs"}),
+    frozenset({"_hedging"}),
     frozenset({"_intake"}),
     frozenset({"_outcomes"}),
     frozenset({"_ledger"}),
@@ -90,6 +103,8 @@ STDLIB_ONLY = {
         "_staff",
         "_hiring",
         "_elastic",
+        "_hedge",
+        "_hedging",
         "_runs",
         "_intake",
         "_outcomes",
@@ -100,6 +115,7 @@ STDLIB_ONLY = {
         "_router",
         "_audit",
         "_judge",
+        "_twin",
         "_waits",
     ),
 }

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from retrypool_async import PoolClosed, SubmitOptions, TaskHandle, TaskState
+from retrypool_async import PoolClosed, SubmitOptions, TaskHandle, TaskState, current_task
 
 from ._callbacks import check_callback
 from ._checks import optional_seconds
@@ -131,9 +131,9 @@ class Group(GroupBooks[T, R]):
             DeadlockDetected: on leaving: the borrower waits for the caller. It has been stopped.
         """
         live, crew = self.attempt(), self.crew
-        if live is None or crew is None or live.handle.worker is None:
+        if live is None or crew is None:
             raise RuntimeError("only an attempt of this group has a worker to lend")
-        stand_in = crew.lend(live.handle.worker)
+        stand_in = crew.lend(current_task().worker)
         force = False
         try:
             yield

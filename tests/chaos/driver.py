@@ -62,6 +62,8 @@ class Life:
         self.pool_wide = Budget(limits(rng)) if rng.random() < 0.2 else None
         self.witness.concurrency = rng.choice([None, None, None, None, 1, 2])
         self.bounce = rng.random() < 0.2
+        #: The pool's hedge: after so many seconds at the least; None without one.
+        self.hedge: float | None = None
         #: Calls in the background, each with the job whose end it awaits, if any.
         self.calls: dict[asyncio.Task[None], Job | None] = {}
         self.pool: Pool[Job, object] = Pool(
@@ -243,7 +245,10 @@ class Life:
         self.in_background(call, job)
 
     def map(self) -> None:
-        jobs = [Job(-n, "sleeps", may_be_cancelled=True) for n in range(self.rng.randint(1, 6))]
+        jobs = [
+            Job(-n, "sleeps", may_be_cancelled=True, hedge=self.hedge)
+            for n in range(self.rng.randint(1, 6))
+        ]
         window, ordered = self.rng.choice([None, 1, 3]), self.rng.random() < 0.5
         take = self.rng.choice([2, 9])
 

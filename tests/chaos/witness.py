@@ -57,6 +57,10 @@ class Job:
     cost: Mapping[str, float] = field(default_factory=lambda: {"requests": 1.0})
     options: dict[str, Any] = field(default_factory=dict[str, Any])
     bounces: bool = False
+    #: Seconds from the start of an attempt to its hedge, at the least; None if it has none.
+    hedge: float | None = None
+    #: Seconds that an attempt may take before it does what its kind does.
+    slow: float = 0.0
     #: The worker it is pinned to.
     pin: ChaosWorker | None = None
     handle: TaskHandle[Any] | None = None
@@ -93,12 +97,15 @@ class Job:
         limit: float = self.options.get("queue_timeout", inf)
         return self.accepted_at + limit
 
-    def is_held(self) -> bool:
-        """True while a worker may have it."""
+    def latest(self) -> list[Run]:
+        """The runs that may be in progress: the last, and the one that it hedges."""
+        return self.runs[-1:] if self.hedge is None else self.runs[-2:]
+
+    def held(self) -> int:
+        """How many workers may have it."""
         assert self.handle is not None
-        run = self.runs[-1] if self.runs else None
-        in_progress = run is not None and run.ended is None
-        return in_progress or self.handle.state is TaskState.RESERVED
+        in_progress = sum(run.ended is None for run in self.latest())
+        return in_progress or int(self.handle.state is TaskState.RESERVED)
 
     def __repr__(self) -> str:
         return f"job {self.number} ({self.kind}, {self.options})"
@@ -249,7 +256,7 @@ class Witness:
                 job.outcome = "dropped" if job.dropped else "dead"
         self.trace.append((now(), job.outcome, job.number, type(job.error).__name__))
         if job.outcome == "succeeded":
-            is_last = bool(job.runs) and job.value is job.runs[-1].value
+            is_last = any(job.value is run.value for run in job.latest())
             self.demand(is_last, f"{job} succeeds with what its last run did not return")
         elif job.outcome == "cancelled":
             asked = job.may_be_cancelled or job.cancelled_at < inf
@@ -330,8 +337,14 @@ class Witness:
         self.demand(at < job.deadline, f"{job} starts at its deadline or later")
         if not job.runs:
             self.demand(at <= job.start_by + INSTANT, f"{job} starts after its queue_timeout")
-        for run in job.runs:
-            self.demand(not run.goes_on(at), f"{job} runs twice at once")
+        others = [run for run in job.runs if run.goes_on(at)]
+        if job.hedge is None:
+            self.demand(not others, f"{job} runs twice at once")
+        else:
+            self.demand(len(others) <= 1, f"{job} runs {len(others) + 1} times at once")
+            for run in others:
+                early = at < run.started + job.hedge - INSTANT
+                self.demand(not early, f"{job} is hedged at {at}, run at {run.started}")
         if job.due is not None:
             self.demand(at >= job.due - INSTANT, f"{job} starts early: due at {job.due:.6f}")
         if self.attempts is not None:
@@ -386,6 +399,10 @@ class Witness:
             self._stay_away(job, worker)
             self._spent(job, worker)
         elif isinstance(error, Exception) and not isinstance(error, Verdict):
+            if any(other.ended is None for other in job.latest()):
+                if job.bounces:
+                    self._stay_away(job, worker)
+                return  # its hedge goes on, or it was one
             job.failures += 1
             self._spent(job, worker)
             if self.delay is not None and not job.options.get("immediate"):
@@ -439,7 +456,7 @@ class Witness:
 
     def _at_work(self) -> list[Run]:
         """The attempts in progress that nobody has stopped."""
-        return [run for job in self.jobs for run in job.runs[-1:] if run.goes_on(now())]
+        return [run for job in self.jobs for run in job.latest() if run.goes_on(now())]
 
     # -- when nothing can happen at this instant -------------------------------------------------
 
@@ -464,13 +481,13 @@ class Witness:
         self.demand(not promised, f"{job} has been promised a worker, and waits")
         if state is TaskState.SCHEDULED and job.due is not None:
             self.demand(late <= job.due, f"{job} sleeps past its due time")
-        last = job.runs[-1] if job.runs else None
-        if last is None or last.interrupted or last.cut_off_at <= late:
-            return
-        if last.ended is None:
-            self.demand(last.cancels_itself or late <= last.limit, f"{job} runs past its limit")
-        else:
-            self.demand(last.error is not None, f"{job} returned and has not succeeded")
+        for last in job.latest():
+            if last.interrupted or last.cut_off_at <= late:
+                continue
+            if last.ended is None:
+                self.demand(last.cancels_itself or late <= last.limit, f"{job} runs past its limit")
+            else:
+                self.demand(last.error is not None, f"{job} returned and has not succeeded")
 
     def _books_agree(self, pool: Pool[Any, Any], live: Sequence[Job]) -> None:
         snapshot = pool.snapshot()
@@ -487,10 +504,16 @@ class Witness:
             waiting + running == len(live),
             f"the pool counts {waiting} waiting and {running} running, not {len(live)} in all",
         )
-        least = len(self._at_work())
-        most = sum(bool(job.runs) and job.runs[-1].ended is None for job in live)
+        at_work = self._at_work()
+        in_progress = [run for job in live for run in job.latest() if run.ended is None]
+        least, most = len({run.job for run in at_work}), len({run.job for run in in_progress})
         self.demand(
             least <= running <= most, f"the pool counts {running} running, not {least} to {most}"
+        )
+        fewest, hedges = len(at_work) - least, snapshot.hedges
+        self.demand(
+            fewest <= hedges <= len(in_progress) - most,
+            f"the pool counts {hedges} hedges, not {fewest} to {len(in_progress) - most}",
         )
 
     def _nobody_idles(self, live: Sequence[Job], at: float) -> None:
@@ -500,7 +523,7 @@ class Witness:
         """
         if self.paused_until > at - INSTANT:
             return
-        held = sum(job.is_held() for job in live)
+        held = sum(job.held() for job in live)
         if self.concurrency is not None and held >= self.concurrency:
             return
         if any(job.handle and job.handle.state is TaskState.RESERVED for job in live):

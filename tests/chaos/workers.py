@@ -169,6 +169,8 @@ class ChaosWorker(Worker[Job, object]):
         run = self.witness.begins(self, data)
         with self.use(f"run of {data}"):
             try:
+                if data.slow:
+                    await asyncio.sleep(self.rng.choice([0, data.slow]))
                 await CODE[data.kind](self, run)
             except BaseException as error:
                 self.witness.ends(run, None, error)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from retrypool_async import (
     DeadlockDetected,
+    Hedge,
     Pool,
     PoolClosed,
     RetryPolicy,
@@ -557,6 +558,24 @@ async def test_lending_is_for_attempts_of_the_group_and_once_at_a_time() -> None
             async with groups.group("a").lend():
                 pass
         assert await task == "done"
+
+
+async def test_a_hedge_lends_its_own_worker() -> None:
+    """And not that of the attempt which it is to overtake."""
+    async with blocking(max_workers=2) as groups:
+        attempts: list[float] = []
+
+        async def parent() -> float:
+            attempts.append(now())
+            if len(attempts) == 1:
+                await nap(50)
+            async with lent():
+                return await current_group().submit(nap)
+
+        task = groups.submit("a", parent, hedge=Hedge(after=2))
+        groups.submit("a", nap)
+        assert await task == 3
+        assert attempts == [0, 2]
 
 
 async def test_a_lender_that_is_stopped_stops_the_borrower_first() -> None:

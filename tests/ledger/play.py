@@ -22,10 +22,12 @@ from retrypool_async import (
     WorkerWish,
 )
 from retrypool_async._books import Effect
+from retrypool_async._hedging import is_decisive
 from retrypool_async._ledger import Ledger
 from retrypool_async._reports import Settlement
 from retrypool_async._ruling import Ending, Ruling
 from retrypool_async._states import Order
+from retrypool_async._twin import Twin, actual
 from tests.ledger.bench import new_record, new_task, pool_settings
 from tests.ledger.witness import Life, Post, Usage, holds
 
@@ -96,10 +98,10 @@ class Play:
 
     def succeed(self, post: Post, go_on: bool = False) -> None:
         """An attempt returns; that counts even if it was told to stop."""
-        task, post.running = post.running, None
+        task, post.running = post.attempt, None
         assert task is not None
         following = self.ledger.succeed(post.record, task, "value", self.now, go_on)
-        self._end(task)
+        self._end(task.original if isinstance(task, Twin) else task)
         self._go_on(post, following, go_on)
 
     def retry_later(self, post: Post, delay: float, go_on: bool) -> None:
@@ -114,7 +116,7 @@ class Play:
 
     def settle(self, post: Post, used: dict[str, float], run: int | None = None) -> None:
         """An attempt says what it has really used; with `run`, as if it were that one."""
-        task = post.running
+        task = post.attempt
         assert task is not None
         run = post.run if run is None else run
         if post.record.task is task and run == task.run_count:
@@ -134,9 +136,10 @@ class Play:
         self._after(post, following)
 
     def fail(self, post: Post, ruling: Ruling, *, cut_off: bool = False) -> None:
-        task, plan = post.running, ruling.task
+        task, plan = post.attempt, ruling.task
         assert task is not None
-        life = self.lives[task]
+        life = self.lives[task.original if isinstance(task, Twin) else task]
+        goes_on = self.ledger.is_hedged(task) and not is_decisive(ruling)
         following = self.ledger.fail(post.record, task, ruling, self.now, cut_off=cut_off)
         if not cut_off:
             post.running = None
@@ -149,15 +152,17 @@ class Play:
                     other.cooling_until = max(other.cooling_until, self.now + ruling.cool_for)
         if ruling.worker == "retire":
             post.leaving = True
-        if ruling.counted:
+        if ruling.counted and not goes_on:
             life.spend(post)
         if isinstance(plan, Ending):
             life.ending = True
-            assert task.state is plan.state
+            assert goes_on or life.task.state is plan.state
         else:
             if plan.elsewhere:
                 life.tried.add(post.record.id)
-            if plan.delay:
+            if goes_on:
+                assert life.task.state is TaskState.RUNNING, "given up, but an attempt goes on"
+            elif plan.delay:
                 life.stage, life.due = "later", self.now + plan.delay
                 life.place = self._next_place()  # among those that fall due together
             else:
@@ -167,15 +172,17 @@ class Play:
 
     def reach_limit(self, post: Post, task: Task) -> None:
         """The engine comes to cut off an attempt, if that has not ended meanwhile."""
+        task = actual(task)
         if post.record.task is task and task.state is TaskState.RUNNING:
-            error = TimeoutError()
-            plan = Ending(reason=EndReason.ATTEMPTS, error=error)
+            error, is_up = TimeoutError(), task.deadline is not None and task.deadline <= self.now
+            reason = EndReason.TIMEOUT if is_up else EndReason.ATTEMPTS
+            plan = Ending(reason=reason, error=error)
             ruling = Ruling(outcome=AttemptOutcome.TIMEOUT, error=error, task=plan)
             self.fail(post, ruling, cut_off=True)
 
     def unwind(self, post: Post) -> None:
         """The code of an attempt ends that was told to stop, in time or after all."""
-        task, record = post.running, post.record
+        task, record = post.attempt, post.record
         assert task is not None
         if record.task is task:
             self.fail(post, self.ledger.stopped_ruling(task, record.stop))
@@ -340,7 +347,7 @@ class Play:
             how(self.ledger, self.now)
         self._after()
         if waiting_ends:
-            assert not any(life.stage in ("ready", "later") for life in self.lives.values())
+            assert not any(life.stage in ("ready", "later") for life in self.tasks())
 
     def play_on(self) -> None:
         """Allow everything, do all that is asked, and let time pass until nothing is left to do."""
@@ -386,7 +393,7 @@ class Play:
 
     def running(self) -> list[Post]:
         """Workers whose attempts are still theirs."""
-        return [p for p in self.posts if p.running is not None and p.record.task is p.running]
+        return [p for p in self.posts if p.running is not None and p.record.task is p.attempt]
 
     def told_to_stop(self) -> list[Post]:
         """Workers whose attempts should unwind."""
@@ -394,8 +401,12 @@ class Play:
             post
             for post in self.posts
             if post.running is not None
-            and (post.record.task is not post.running or post.record.stop is not None)
+            and (post.record.task is not post.attempt or post.record.stop is not None)
         ]
+
+    def tasks(self) -> list[Life]:
+        """Those that were submitted, hedges apart."""
+        return [life for life in self.lives.values() if not life.task.is_hedge]
 
     def up_to_date(self) -> bool:
         """False while something has fallen due that the engine has not come to yet."""
@@ -426,6 +437,7 @@ class Play:
         if post is not None and following is not None:
             promises.append((post, following))
         promises += self._read_outbox()
+        self._look_for_hedges()
         anew = {post for post, _ in promises}
         for post in self.posts:
             if post.promised is not None and (
@@ -454,6 +466,21 @@ class Play:
         if self.ledger.turns:
             self.ledger.take_turns(self.now)
             self._after()
+
+    def _look_for_hedges(self) -> None:
+        """Get to know those that are new, and forget those that are over."""
+        for twin in [twin for twin in self.ledger.twins if twin not in self.lives]:
+            original = self.lives[twin.original]
+            life = self.lives[twin] = Life(twin, self._next_place(), self.now)
+            life.tried = set(original.tried)
+            self._shuffled = True
+        for task, life in self.lives.items():
+            if isinstance(task, Twin) and task not in self.ledger.twins and life.stage != "ended":
+                for post in self.posts:
+                    if post.promised is task:
+                        self._withdraw_promise(post)
+                life.stage = "ended"
+                self._shuffled = True  # what it held is free in the middle of the step
 
     def _read_outbox(self) -> list[tuple[Post, Task]]:
         promises: list[tuple[Post, Task]] = []
@@ -592,8 +619,11 @@ class Play:
         life, name = self.lives[task], post.record.name
         assert life.stage == "ready", f"promised to {name}, but {life.stage}"
         assert life.may_run_on(post), "promised to a worker it does not want"
+        if isinstance(task, Twin):
+            assert task.original.state is TaskState.RUNNING, "a hedge of nothing"
+            assert task.original.holder is not post.record, "a hedge on the same worker"
         assert not self._is_parked(life), "overtook one of its order key"
-        assert post.record.id not in life.tried, "back to a worker it has tried"
+        assert post.record.id not in life.tried, f"{life} back to a worker it has tried"
         assert post.at_work(self.now), f"promised to {name}, which may not start anything"
         assert not self.paused, "promised while the pool is paused"
         assert not self.closing, "promised while the pool closes"
@@ -659,22 +689,23 @@ class Play:
         ledger = self.ledger
         ledger.check()
         stages = [life.stage for life in self.lives.values()]
-        assert ledger.submitted == len(self.lives)
+        assert ledger.submitted == len(self.tasks())
         assert ledger.live == len(stages) - stages.count("ended")
         assert ledger.held == stages.count("held")
         assert ledger.scheduled == stages.count("later")
-        assert ledger.waiting == stages.count("ready")
+        assert ledger.waiting == [life.stage for life in self.tasks()].count("ready")
 
     def check_places(self) -> None:
         for life in self.lives.values():
-            assert STAGES.get(life.task.state, "ended") == life.stage, "not where it should be"
+            if actual(life.task) is life.task:
+                assert STAGES.get(life.task.state, "ended") == life.stage, "not where it should be"
         for post in self.posts:
             record = post.record
             promised = post.promised if record.state is WorkerState.RESERVED else None
             assert promised is post.promised, "not where it should be"
             assert promised is None or record.task is promised, "not where it should be"
             busy = record.state is WorkerState.BUSY
-            assert not busy or record.task is post.running, "not where it should be"
+            assert not busy or record.task is post.attempt, "not where it should be"
             paused = record.wish is WorkerWish.PAUSE
             assert post.leaving or paused is post.paused, "not what the operator said"
             if self.up_to_date() and not self.closing and post.at_work(self.now):
@@ -699,8 +730,8 @@ class Play:
         if not self.up_to_date():
             return
         refuses = self.ledger.settings.no_workers in ("raise", "dead") and not self.closing
-        for task, life in self.lives.items():
-            options = task.options
+        for life in self.tasks():
+            task, options = life.task, life.task.options
             if life.stage == "ready" and refuses and not self._is_parked(life):
                 may_run = [post for post in self.posts if life.may_run_on(post)]
                 able = [post for post in may_run if not post.leaving and post.affords(task.cost)]

@@ -17,7 +17,16 @@ from hypothesis.stateful import (
     rule,
 )
 
-from retrypool_async import AttemptOutcome, Breaker, Bucket, EndReason, Quota, RetryBudget, Window
+from retrypool_async import (
+    AttemptOutcome,
+    Breaker,
+    Bucket,
+    EndReason,
+    Hedge,
+    Quota,
+    RetryBudget,
+    Window,
+)
 from retrypool_async._agenda import Due
 from retrypool_async._ledger import Ledger
 from retrypool_async._ruling import Again, Ending, Ruling
@@ -85,10 +94,15 @@ class LedgerMachine(RuleBasedStateMachine):
         queue_timeout=st.sampled_from([*[None] * 10, 0.0, 2.0]),
         attempt_timeout=st.sampled_from([None, None, 1.5]),
         order_key=st.sampled_from([None, None, None, "a", "b"]),
+        hedge=st.sampled_from(
+            [None, None, Hedge(0), Hedge(0.5), Hedge(quantile=0.5, min_samples=1)]
+        ),
     )
     def submit(self, amount: int, cost: Cost, **options: Any) -> None:
         if self.alike:
             amount, cost, options = 3 * amount, cost_of(), {}
+        if options.get("worker") is not None:
+            options["hedge"] = None
         for _ in range(amount):
             self.play.submit(cost, **options)
 
@@ -102,8 +116,9 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.play.running())
     @rule(data=st.data(), amount=st.integers(1, 3), go_on=st.booleans())
     def attempts_succeed(self, data: st.DataObject, amount: int, go_on: bool) -> None:
-        for _ in range(min(amount, len(self.play.running()))):
-            self.play.succeed(self.pick(data, self.play.running()), go_on)
+        for _ in range(amount):
+            if running := self.play.running():  # a success may be the end of two of them
+                self.play.succeed(self.pick(data, running), go_on)
 
     @precondition(lambda self: any(post.running for post in self.play.posts))
     @rule(
@@ -131,6 +146,7 @@ class LedgerMachine(RuleBasedStateMachine):
             if post.record.stop is None
             and post.running.deadline is None
             and post.record.max_attempts_per_task is None
+            and post.running.options.fails_as_usual
         ]
 
     @precondition(lambda self: self.play.running())
@@ -138,7 +154,7 @@ class LedgerMachine(RuleBasedStateMachine):
         data=st.data(),
         delay=st.sampled_from([0.0, 0.0, 1.0]),
         how=st.sampled_from(
-            ["", "front", "keep_place", "same_worker", "elsewhere", "elsewhere", "end"]
+            ["", "front", "keep_place", "same_worker", "elsewhere", "elsewhere", "end", "discard"]
         ),
         blame=st.sampled_from([*["task"] * 6, "worker", "quota", "rebuild", "retire"]),
         reckons=st.booleans(),
@@ -148,8 +164,9 @@ class LedgerMachine(RuleBasedStateMachine):
         self, data: st.DataObject, delay: float, how: str, blame: str, reckons: bool, cut_off: bool
     ) -> None:
         plan: Again | Ending
-        if how == "end":
-            plan = Ending(reason=EndReason.ATTEMPTS, error=ValueError())
+        if how in ("end", "discard"):
+            reason = EndReason.ATTEMPTS if how == "end" else EndReason.DISCARDED
+            plan = Ending(reason=reason, error=ValueError())
         elif how == "same_worker":
             plan = Again(same_worker=True, front=True)
         else:
@@ -178,7 +195,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.play.lives)
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
-        self.play.cancel(self.pick(data, list(self.play.lives)[-8:]))
+        self.play.cancel(self.pick(data, self.play.tasks()[-8:]).task)
 
     # -- workers ---------------------------------------------------------------------------------
 
@@ -276,12 +293,12 @@ class LedgerMachine(RuleBasedStateMachine):
             return  # something has failed already, and is to be seen as it was
         play, ledger = self.play, self.play.ledger
         play.play_on()
-        for task in play.lives:
-            play.cancel(task)
+        for life in play.tasks():
+            play.cancel(life.task)
         play.check_books()
         assert ledger.live == 0
         assert not list(ledger.ready)
-        assert all(task.state.final for task in play.lives)
+        assert all(life.task.state.final for life in play.tasks())
         about_workers = {Due.COOL, Due.GRACE, Due.RESUME, Due.REBUILD, Due.LIMIT}
         assert play.counting() <= about_workers, "timers of tasks that have ended"
         play.end(Ledger.stop_workers)

@@ -162,6 +162,17 @@ def test_the_ended_do_not_pile_up_behind_the_living() -> None:
         assert len(lane.fifo) + len(lane.heap) <= 2 * 34
 
 
+def test_tasks_that_end_in_line_are_not_counted_any_more() -> None:
+    """However many do, from either end."""
+    bench = Bench()
+    bench.busy(bench.worker())
+    tasks = [bench.submit() for _ in range(100)]
+    lane = bench.ledger.ready.usual
+    for left in reversed(range(100)):
+        bench.ledger.cancel(tasks.pop(-(left % 2)), bench.now)
+        assert lane.waiting == len(list(lane)) == left
+
+
 def test_lanes_of_costs_that_nobody_waits_with_are_forgotten() -> None:
     """But for a few, which are kept for the next task of their cost."""
     line = Line()

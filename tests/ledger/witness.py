@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from retrypool_async import Bucket, Quota, Window, WorkerState
 from retrypool_async._states import Order
+from retrypool_async._twin import actual
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -170,6 +171,11 @@ class Post:
     #: Where the attempt that runs on it was counted.
     settled_by: list[tuple[Usage, int]] = field(default_factory=list[tuple[Usage, int]])
 
+    @property
+    def attempt(self) -> Task | None:
+        """The task whose attempt that is; the original of one that was begun as its hedge."""
+        return None if self.running is None else actual(self.running)
+
     def __repr__(self) -> str:
         return f"<{self.record.name} {self.record.state.name}>"
 
@@ -227,7 +233,7 @@ class Life:
     ending: bool = False
 
     def __repr__(self) -> str:
-        return f"<task {self.task.id} {self.stage}>"
+        return f"<{'hedge' if self.task.is_hedge else 'task'} {self.task.id} {self.stage}>"
 
     def suits(self, post: Post) -> bool:
         """True when its wishes allow the worker."""
@@ -250,7 +256,7 @@ class Life:
     def kind(self) -> object:
         """Equal for tasks that may use the same workers at the same cost."""
         options = self.task.options
-        wishes = (options.require, options.worker, options.aging)
+        wishes = (options.require, options.worker, options.aging, options.is_hedge)
         return wishes, frozenset(self.tried), self.task.cost
 
     def urgency(self, now: float) -> float:

@@ -27,6 +27,7 @@ from retrypool_async import (
     FailureAction,
     Forecast,
     FunctionWorker,
+    Hedge,
     Hooks,
     Move,
     Pool,
@@ -128,6 +129,11 @@ async def submitting() -> None:
         assert_type(breaker.cooldown, float)
         budget = RetryBudget(ratio=0.5, rate=10)
         Pool([Text()], classify=Text().classify, breaker=breaker, retry_budget=budget)
+        hedge = Hedge(after=timedelta(seconds=1))
+        assert_type(hedge.after, float | None)
+        Pool([Text()], hedge=Hedge(quantile=0.95, min_samples=50))
+        pool.submit(1, hedge=hedge)
+        pool.submit(1, idempotent=False)
         handle = pool.submit(1, cost={"tokens": 5}, bounce=True, require="gpu")
         assert_type(handle, TaskHandle[str])
         assert_type(await handle, str)
@@ -231,6 +237,7 @@ async def watching(pool: Pool[int, str]) -> None:
 
 def inside() -> None:
     context = current_task()
+    assert_type(context.worker, WorkerRef)
     assert_type(context, TaskContext)
     assert_type(context.remaining(), float | None)
     assert_type(context.attempt, int)
