@@ -36,6 +36,8 @@ def audit(ledger: Ledger) -> None:
     _demand(ledger.ending or not ledger.waits.stalled(ledger), "an attempt waits in vain")
     for task in (*queued, *scheduled, *held):
         _history_is_legal(task)
+        forgotten = task.spent_mask & ~task.tried_mask
+        _demand(not forgotten, f"task {task.id} may go back to {forgotten:b}")
 
 
 def _demand(holds: bool, what: str) -> None:

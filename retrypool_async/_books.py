@@ -17,7 +17,7 @@ from ._bindings import Bindings
 from ._budget import Retries
 from ._errors import CostTooLarge, NoWorkers, RetryPoolError, Unroutable, WorkerRemoved
 from ._holds import Holds
-from ._moves import BreakerMoved, TaskMoved, WorkerMoved, WorkersMissing
+from ._moves import BreakerMoved, TaskMoved, WorkerMoved
 from ._ready import ReadyQueue, RouteKey, wishes
 from ._record import WorkerRecord
 from ._roster import Roster
@@ -30,7 +30,7 @@ from ._waits import Waits
 
 if TYPE_CHECKING:
     from ._elastic import Elastic
-    from ._settings import NoWorkersPolicy, Settings
+    from ._settings import Settings
     from ._states import BreakerState
     from ._task import Cost
     from ._waiters import Waiters
@@ -64,6 +64,13 @@ class Effect(Enum):
     STUCK = auto()  #: (worker, None): its code ignores being stopped
     GONE = auto()  #: (worker, None): it has left the pool
     EVENT = auto()  #: (event, None): tell the observers
+
+
+class NobodyLeft(RetryPoolError):
+    """A task may make no more attempts on any of the workers that could take it.
+
+    Not raised: such a task ends with the error of its last attempt.
+    """
 
 
 class Books:
@@ -205,7 +212,8 @@ class Books:
 
     def _refusal_of_those_present(self, key: RouteKey, cost: Cost) -> RetryPoolError | None:
         roster = self.roster
-        if not roster.eligible(key.require, key.worker):
+        eligible = roster.eligible(key.require, key.worker)
+        if not eligible:
             if key.worker is not None:
                 pinned = roster.workers.get(key.worker)
                 if pinned is None or not pinned.alive:
@@ -221,37 +229,13 @@ class Books:
                 return Unroutable(f"no worker carries the required tags: {tags}")
             return Unroutable(f"worker {key.worker} may not take tasks")
         exceeded = roster.unaffordable(cost, key.require, key.worker)
-        return None if exceeded is None else CostTooLarge(*exceeded)
-
-    def _patience(self, task: Task) -> NoWorkersPolicy:
-        return "wait" if task.options.wait_for_worker else self.settings.no_workers
-
-    def _be_patient(self, task: Task, refusal: RetryPoolError, now: float) -> None:
-        """Apply the no-workers policy to a task that nobody present could take."""
-        if self.ending:
-            return  # what waits is about to be ended
-        lane = self.ready.routes[route_key(task)].lanes[task.cost]
-        if lane.refused_since is None:
-            lane.refused_since = now
-        patience = self._patience(task)
-        if isinstance(refusal, CostTooLarge):
-            self._settle(task, TaskState.DEAD, EndReason.COST, refusal, now)
-        elif patience == "raise" or patience == "dead":
-            self._settle(task, TaskState.DEAD, EndReason.NO_WORKERS, refusal, now)
-        else:
-            if patience != "wait":
-                self.agenda.add(now + patience, Due.START_BY, task)
-            self._tell_if_missing(now)
-
-    def _is_staffed(self) -> bool:
-        """True when a worker is there, if only on its way up, or may be made."""
-        return self.elastic is not None or self.roster.headcount().staying > 0
-
-    def _tell_if_missing(self, now: float) -> None:
-        """Tasks wait. Tell if no worker is there, once until one has been."""
-        if not self._missing_told and not self._is_staffed():
-            self._missing_told = True
-            self.outbox.append((Effect.MISSING, WorkersMissing(now), None))
+        if exceeded is not None:
+            return CostTooLarge(*exceeded)
+        if key.spent and not any(
+            record.affords(cost) for record in roster.of(eligible & ~key.spent)
+        ):
+            return NobodyLeft("every worker that could take it has used up its attempts")
+        return None
 
     def _settle(
         self,
@@ -383,9 +367,10 @@ class Books:
 
 def route_key(task: Task) -> RouteKey:
     """The route of a task as it stands: its wishes, and the workers it has tried."""
-    return wishes(task.options, task.tried_mask)
+    tried = task.tried_mask
+    return wishes(task.options, tried, task.spent_mask) if tried else wishes(task.options)
 
 
 def is_usual(key: RouteKey) -> bool:
-    """True for a task that any worker may run, but for those it has tried."""
-    return not key.require and key.worker is None
+    """True for a task that any worker may run, but for those it has tried in this round."""
+    return not key.require and key.worker is None and not key.spent

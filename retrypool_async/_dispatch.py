@@ -14,6 +14,7 @@ from ._idleness import Idleness
 from ._ready import ANY_WORKER, Route
 from ._record import WorkerRecord
 from ._router import Search
+from ._states import Order, WorkerState
 from ._task import ONE_REQUEST, Task
 
 if TYPE_CHECKING:
@@ -95,7 +96,13 @@ class Dispatch(Idleness):
         return True
 
     def _assign(self, lane: Lane, record: WorkerRecord, now: float) -> None:
-        """Reserve a free worker for the first task of a lane."""
+        """Reserve a free worker for the first task of a lane.
+
+        Unless the worker is to look at its resource first: another may take the task meanwhile.
+        """
+        if record.checks and self._has_rested(record, now):
+            self._send_to_check(record, now)
+            return
         task = lane.pop()
         self._reserve(record, task, lane.route, now)
         self.outbox.append((Effect.ASSIGN, record, task))
@@ -156,6 +163,16 @@ class Dispatch(Idleness):
             self._assign(lane, record, now)
         waiters.put_back(woken.values(), now)
         self._go_on_waiting(waiters, now)
+
+    def _has_rested(self, record: WorkerRecord, now: float) -> bool:
+        """True when a free worker is to look at its resource before it is given a task."""
+        return now - record.idle_since >= self.settings.check_idle
+
+    def _send_to_check(self, record: WorkerRecord, now: float) -> None:
+        self.roster.unset_free(record)
+        record.state = WorkerState.RESETTING
+        self._told_worker(record, IDLE, "check", now)
+        self.outbox.append((Effect.ORDER, record, Order.CHECK))
 
     def _next_for(self, record: WorkerRecord, now: float) -> tuple[Task | None, bool]:
         """Reserve the first task in line for a worker that has just come free.
@@ -242,7 +259,7 @@ class Dispatch(Idleness):
     ) -> None:
         key = route_key(task)
         if key.tried and not self._has_untried(key, task.cost):
-            task.tried_mask = 0
+            task.tried_mask = key.spent
             key = route_key(task)
         self._moved(task, QUEUED, reason, now, run)
         task.queued_at = now

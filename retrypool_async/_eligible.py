@@ -6,7 +6,8 @@ from math import inf, nextafter
 from typing import TYPE_CHECKING
 
 from ._agenda import Due
-from ._books import Books, route_key
+from ._books import route_key
+from ._patience import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 MOST_DEPARTED = 64
 
 
-class Eligibility(Books):
+class Eligibility(Patience):
     """Knows the workers that a task may go to."""
 
     __slots__ = ()
@@ -67,10 +68,10 @@ class Eligibility(Books):
     def _begin_new_rounds(self, now: float, stalled: Collection[Task] = ()) -> None:
         """Forget the tried workers of tasks that nobody else can be expected to take."""
         for key, route in list(self.ready.routes.items()):
-            for cost, lane in list(route.lanes.items()) if key.tried else ():
+            for cost, lane in list(route.lanes.items()) if key.tried != key.spent else ():
                 if not self._has_untried(key, cost, stalled):
                     for task in lane.take_all():
-                        task.tried_mask = 0
+                        task.tried_mask = key.spent
                         self.ready.push(task, self._route(route_key(task), now))
 
     def _forget_departed(self, now: float) -> None:
@@ -84,13 +85,13 @@ class Eligibility(Books):
         for key, route in list(self.ready.routes.items()):
             for lane in list(route.lanes.values()) if key.tried & departed else ():
                 for task in lane.take_all():
-                    task.tried_mask &= ~departed
+                    task.forget(departed)
                     self.ready.push(task, self._route(route_key(task), now))
         for task in self.agenda.tasks(Due.RETRY):
-            task.tried_mask &= ~departed
+            task.forget(departed)
         for record in self.roster.workers.values():
             if record.task is not None:
-                record.task.tried_mask &= ~departed
+                record.task.forget(departed)
         self.roster.vacate()
 
     # -- affinity --------------------------------------------------------------------------------

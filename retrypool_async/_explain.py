@@ -66,6 +66,8 @@ def _obstacles(ledger: Ledger, task: Task, now: float) -> str:
             why = f"pinned to {options.worker if pinned is None else pinned.name}"
         elif missing and record.worker is not None:  # of one still to be made nobody knows
             why = f"tag {', '.join(sorted(missing))} missing"
+        elif task.spent_mask & record.bit:
+            why = "its attempts are used up"
         else:
             why, wait = ledger.obstacle(record, task, now)
             if why == "free":

@@ -6,7 +6,7 @@ import logging
 from math import inf, isfinite
 from typing import TYPE_CHECKING, Any
 
-from ._time import number
+from ._time import TOLERANCE, number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,7 +40,11 @@ class GuardedLimiter:
     def until(self, amount: float, now: float) -> float:
         try:
             wait = self._limiter.until(amount, now)
-            return wait if wait == inf else number("until", wait, at_least=0.0)
+            if wait == inf:
+                return inf
+            wait = number("until", wait, at_least=0.0)
+            # The clock may not be able to tell less: one would look again in this very turn.
+            return 0.0 if wait < TOLERANCE else wait
         except BaseException:
             self._log("until")
             return 0.0

@@ -191,10 +191,11 @@ class TaskHandle(Task, Generic[R]):
 
     @property
     def tried(self) -> tuple[WorkerRef, ...]:
-        """The workers that its next retry passes over, by id: with `bounce`, those of this round.
+        """The workers that its next retry passes over, by id.
 
-        Empty once a new round has begun, and for a task that has not bounced. Workers that have
-        left the pool are not in it; `attempts` names them all.
+        With `bounce`, those that have tried it in this round; and those on which it has made all
+        attempts that they allow. Workers that have left the pool are not in it; `attempts` names
+        them all.
         """
         workers = self.engine.ledger.roster.workers.values()
         return tuple(record.ref for record in workers if self.tried_mask & record.bit)

@@ -94,12 +94,12 @@ class Intake(Runs):
         """Place the only task there is."""
         search = Search(self.strategy)
         record = search.find(self._idle(route.mask), route.mask, task.cost, now)
-        if record is not None:
-            self._reserve(record, task, route, now)
-            self.outbox.append((Effect.ASSIGN, record, task))
-        else:
+        if record is None or (record.checks and self._has_rested(record, now)):
             self.ready.push(task, route)
             self._plan(now)
+        else:
+            self._reserve(record, task, route, now)
+            self.outbox.append((Effect.ASSIGN, record, task))
 
     def take_turns(self, now: float) -> None:
         """Put in play the tasks whose turn has come with the step that is just over."""

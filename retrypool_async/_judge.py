@@ -75,6 +75,7 @@ class Judge:
             or options.immediate
             or options.bounce
             or task.deadline is not None
+            or record.max_attempts_per_task is not None
             or not isinstance(error, Exception)
             or isinstance(error, Verdict)
             or (self._settings.retry_budget is not None and not self._books.may_retry(task))

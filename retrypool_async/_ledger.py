@@ -28,7 +28,7 @@ from ._books import (
 from ._intake import own_copy
 from ._outcomes import Outcomes
 from ._record import WorkerRecord
-from ._states import EndReason, Stop, TaskState, WorkerState
+from ._states import EndReason, Stop, WorkerState
 from ._task import Task
 
 if TYPE_CHECKING:
@@ -183,7 +183,8 @@ class Ledger(Outcomes):
             self.agenda.add(end, Due.START_BY, task)
             return
         refusal = self._refusal(route_key(task), task.cost)
-        self._settle(task, TaskState.DEAD, EndReason.NO_WORKERS, refusal, now)
+        assert refusal is not None
+        self._end_unserved(task, refusal, now)
 
     def check(self) -> None:
         """Assert that the books balance.

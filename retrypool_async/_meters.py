@@ -14,7 +14,7 @@ from aiolimiter import AsyncLimiter
 
 from ._guard import GuardedLimiter
 from ._limits import Bucket, Daily, Limiter, Window, positive
-from ._time import TOLERANCE, wall_time
+from ._time import TOLERANCE, is_async, wall_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -359,7 +359,13 @@ def meter_of(dimension: str, limit: object) -> Meter:
     if isinstance(limit, AsyncLimiter):
         positive(f"Quota {dimension}: AsyncLimiter max_rate", limit.max_rate)
         return BucketMeter(limit)
-    if isinstance(limit, Limiter):
+    if isinstance(limit, Limiter) and not isinstance(limit, type):
+        for method in ("until", "take", "refund", "left", "settle", "sync"):
+            if is_async(getattr(limit, method, None)):
+                raise TypeError(
+                    f"Quota {dimension}: {method} of {type(limit).__name__} must be a plain method:"
+                    " it is asked, never awaited"
+                )
         return GuardedLimiter(dimension, limit)
     raise TypeError(
         f"Quota {dimension}: expected Window, Bucket, Daily, AsyncLimiter or an object with "

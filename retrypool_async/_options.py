@@ -231,6 +231,17 @@ def instance_of(name: str, value: T | None, kind: type[T]) -> T | None:
     return value
 
 
+def cost_function(value: Any) -> Callable[[Any], Any] | None:
+    """The `cost` option of a pool."""
+    if value is None:
+        return None
+    if not callable(value):
+        raise TypeError(f"cost must be a function of the data, got {type(value).__name__}")
+    if is_async(value):
+        raise TypeError("cost must be a plain function: it is asked, never awaited")
+    return cast("Callable[[Any], Any]", value)
+
+
 def classifier(value: Any) -> Callable[[Exception], Verdict | None] | None:
     """The `classify` option."""
     if value is None:
@@ -270,6 +281,6 @@ def random_source(value: random.Random | None) -> random.Random:
 
 def routing_strategy(value: Strategy | None, rng: random.Random) -> Strategy:
     """The `strategy` option."""
-    strategy = LeastRecentlyUsed() if value is None else strategy_of(value)
+    strategy = LeastRecentlyUsed() if value is None else strategy_of("strategy", value)
     lend_rng(strategy, rng)
     return strategy

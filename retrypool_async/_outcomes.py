@@ -6,8 +6,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ._attempt import trace_of
-from ._books import BUSY, QUEUED, RETRY, RUNNING, SCHEDULED, SUCCEEDED, route_key
+from ._books import (
+    BUSY,
+    QUEUED,
+    RETRY,
+    RUNNING,
+    SCHEDULED,
+    SUCCEEDED,
+    NobodyLeft,
+    route_key,
+)
 from ._intake import Intake
+from ._past import Spending
 from ._ruling import Again, Ending, Ruling
 from ._states import AttemptOutcome, BreakerState, EndReason, Stop
 from ._time import TOLERANCE
@@ -157,7 +167,11 @@ class Outcomes(Intake):
         """
         error, past = ruling.error, task.begin_past()
         run = self._run_of(task, ruling.outcome, error, counted=ruling.counted)
-        final = ruling.task.error if isinstance(ruling.task, Ending) else None
+        plan = ruling.task
+        limit = record.max_attempts_per_task
+        if limit is not None and ruling.counted and isinstance(plan, Again):
+            plan = self._spend(record, task, limit, plan, error)
+        final = plan.error if isinstance(plan, Ending) else None
         if final is not None:
             past.traceback = final.__traceback__
         if error is not None and error is not final:
@@ -197,7 +211,6 @@ class Outcomes(Intake):
             record.needs_reset = True
         self._flag(record)
 
-        plan = ruling.task
         if self.retries is not None and ruling.counted and isinstance(plan, Again):
             self._begin_retry(task)
             if plan.delay == 0.0 and (turn := self._turn(task, now)) > now:
@@ -254,6 +267,29 @@ class Outcomes(Intake):
             return False
         self._requeue(task, "retry", now, front=plan.front, keep_place=plan.keep_place, run=run)
         return True
+
+    def _spend(
+        self,
+        record: WorkerRecord,
+        task: Task,
+        limit: int,
+        plan: Again,
+        error: BaseException | None,
+    ) -> Again | Ending:
+        """An attempt on a worker that allows a task only so many. What then becomes of the task.
+
+        It ends now and not when its retry falls due, unless it would wait for other workers then.
+        """
+        past = task.begin_past()
+        if past.spending is None:
+            past.spending = Spending()
+        if not past.spending.spend(record.id, record.bit, limit, error):
+            return plan
+        task.tried_mask |= record.bit
+        refusal = self._refusal(route_key(task), task.cost)
+        if isinstance(refusal, NobodyLeft) and self._patience(task) in ("raise", "dead"):
+            return Ending(reason=EndReason.NO_WORKER_LEFT, error=error)
+        return replace(plan, same_worker=False)
 
     def may_retry(self, task: Task) -> bool:
         """True when the retry budget allows for a retry of a task whose attempt has just failed."""

@@ -119,6 +119,31 @@ class Lap(NamedTuple):
         )
 
 
+class Spending:
+    """What a task has spent of the attempts that workers allow it, those that allow only so many.
+
+    Attributes:
+        mask: The workers on which it may make no more, as a bitmask.
+        error: Of the last of these attempts.
+    """
+
+    __slots__ = ("_attempts", "error", "mask")
+
+    def __init__(self) -> None:
+        #: Attempts made, by worker id.
+        self._attempts: dict[int, int] = {}
+        self.mask = 0
+        self.error: BaseException | None = None
+
+    def spend(self, worker: int, bit: int, limit: int, error: BaseException | None) -> bool:
+        """Note an attempt that counts. True when it was the last that this worker allows."""
+        self.error = error
+        made = self._attempts[worker] = self._attempts.get(worker, 0) + 1
+        if made >= limit:
+            self.mask |= bit
+        return made >= limit
+
+
 class Past:
     """What happened to a task off the straight path from submit to success."""
 
@@ -133,6 +158,7 @@ class Past:
         "retrying",
         "scheduled_at",
         "snoozes",
+        "spending",
         "throttles",
         "traceback",
         "uncounted",
@@ -153,6 +179,8 @@ class Past:
         self.retrying = self.paced = False
         #: Runs that spent no attempt.
         self.uncounted = 0
+        #: Attempts on workers that allow only so many; None while there were none.
+        self.spending: Spending | None = None
         self.retry_state: Any = None
         #: True once a wait was shortened to fit before the deadline.
         self.clipped = False

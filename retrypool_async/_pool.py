@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Literal, TypeVar, cast, overload
 
 from ._dead import DeadTasks
@@ -23,7 +23,6 @@ from ._states import PoolState
 from ._task import ONE_REQUEST, Cost, TaskOptions
 from ._threads import submit_from_thread
 from ._time import (
-    count,
     flag,
     optional_count,
 )
@@ -80,6 +79,8 @@ class Pool(PoolStaff[T, R]):
         name: Shown in logs and snapshots.
         start_timeout, stop_timeout: Seconds that a worker's `on_start`, or its other hooks, may
             take.
+        check_idle, check_timeout: Seconds of rest after which a worker's `check` is asked before
+            the next task, and that it may take.
         stop_grace: Seconds that an attempt has for its clean-up when it is stopped.
         hook_timeout: Seconds that an async hook may take.
         shutdown_timeout: Seconds that leaving `async with` normally may wait for tasks.
@@ -215,7 +216,7 @@ class Pool(PoolStaff[T, R]):
         **options: Unpack[SubmitOptions],
     ) -> AsyncGenerator[R | BaseException, None]: ...
 
-    async def map(
+    def map(
         self,
         items: Iterable[T] | AsyncIterable[T],
         *,
@@ -234,15 +235,25 @@ class Pool(PoolStaff[T, R]):
             return_exceptions: True yields a failed or refused item's error in the place of its
                 result; False raises it and cancels the tasks in flight.
             options: See `SubmitOptions`; for all items alike.
+
+        Raises:
+            TypeError, ValueError: an argument is wrong.
         """
-        size = self._window(window)
-        keep_going = flag("return_exceptions", return_exceptions)
-        ended = ended_tasks(
-            items,
-            size,
-            lambda item: self.enqueue(item, **options),
-            ordered=flag("ordered", ordered),
-        )
+        optional_count("window", window, at_least=1)
+        flag("ordered", ordered)
+        flag("return_exceptions", return_exceptions)
+        self._check_alike(options)
+        return self._results(items, window, ordered, return_exceptions, options)
+
+    async def _results(
+        self,
+        items: Iterable[T] | AsyncIterable[T],
+        window: int | None,
+        ordered: bool,
+        keep_going: bool,
+        options: SubmitOptions,
+    ) -> AsyncGenerator[R | BaseException, None]:
+        ended = self._ended(items, window, options, ordered=ordered)
         async with aclosing(ended):
             async for task in ended:
                 if isinstance(task, RetryPoolError):
@@ -256,7 +267,7 @@ class Pool(PoolStaff[T, R]):
                 else:
                     raise error
 
-    async def as_completed(
+    def as_completed(
         self,
         items: Iterable[T] | AsyncIterable[T],
         *,
@@ -266,23 +277,47 @@ class Pool(PoolStaff[T, R]):
         """Submit the items one by one and yield their ended handles as they end.
 
         Raises:
+            TypeError, ValueError: an argument is wrong.
             RetryPoolError: the pool refused an item; the tasks in flight are cancelled.
         """
-        size = self._window(window)
-        ended = ended_tasks(items, size, lambda item: self.enqueue(item, **options), ordered=False)
+        optional_count("window", window, at_least=1)
+        self._check_alike(options)
+        return self._handles(items, window, options)
+
+    async def _handles(
+        self,
+        items: Iterable[T] | AsyncIterable[T],
+        window: int | None,
+        options: SubmitOptions,
+    ) -> AsyncGenerator[TaskHandle[R], None]:
+        ended = self._ended(items, window, options, ordered=False)
         async with aclosing(ended):
             async for task in ended:
                 if isinstance(task, RetryPoolError):
                     raise task
                 yield task
 
-    def _window(self, window: int | None) -> int:
+    def _check_alike(self, options: SubmitOptions) -> None:
+        """Check options for many items. Whether the pool takes them is for each item to see."""
+        with suppress(RetryPoolError):
+            self._chosen(options)
+
+    def _ended(
+        self,
+        items: Iterable[T] | AsyncIterable[T],
+        window: int | None,
+        options: SubmitOptions,
+        *,
+        ordered: bool,
+    ) -> AsyncGenerator[TaskHandle[R] | RetryPoolError, None]:
         if window is None:
             workers = len(self._engine.ledger.roster.workers)
             if self._sizes is not None:
                 workers = max(workers, self._sizes.max_workers)
-            return max(16, 2 * workers)
-        return count("window", window, at_least=1)
+            window = max(16, 2 * workers)
+        return ended_tasks(
+            items, window, lambda item: self.enqueue(item, **options), ordered=ordered
+        )
 
     # -- looking -------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from ._hooks import Hooks
 from ._options import (
     classifier,
     collection,
+    cost_function,
     cost_of,
     instance_of,
     metadata_copy,
@@ -36,7 +37,7 @@ from ._record import WorkerRecord
 from ._retry import RetryPolicy
 from ._router import Strategy
 from ._secrets import mask_logs
-from ._settings import NoWorkersPolicy, Settings
+from ._settings import SHORTEST_REST, NoWorkersPolicy, Settings
 from ._supervisor import Supervisor
 from ._task import ONE_REQUEST, Cost, TaskOptions
 from ._time import count, flag, optional_count, optional_seconds, seconds, share
@@ -88,6 +89,8 @@ class PoolBase(Generic[T, R]):
         name: str = "pool",
         start_timeout: float | timedelta = 30.0,
         stop_timeout: float | timedelta = 10.0,
+        check_idle: float | timedelta = 30.0,
+        check_timeout: float | timedelta = 10.0,
         stop_grace: float | timedelta = 5.0,
         hook_timeout: float | timedelta = 10.0,
         shutdown_timeout: float | timedelta | None = 60.0,
@@ -115,6 +118,8 @@ class PoolBase(Generic[T, R]):
             history_limit=count("history_limit", history_limit),
             start_timeout=seconds("start_timeout", start_timeout),
             stop_timeout=seconds("stop_timeout", stop_timeout),
+            check_idle=seconds("check_idle", check_idle, at_least=SHORTEST_REST),
+            check_timeout=seconds("check_timeout", check_timeout),
             stop_grace=seconds("stop_grace", stop_grace),
             hook_timeout=seconds("hook_timeout", hook_timeout),
             shutdown_timeout=optional_seconds("shutdown_timeout", shutdown_timeout),
@@ -131,13 +136,11 @@ class PoolBase(Generic[T, R]):
             rng=random_source(rng),
             debug=flag("debug", debug),
         )
-        if cost is not None and not callable(cost):
-            raise TypeError(f"cost must be a function of the data, got {type(cost).__name__}")
         if hooks is not None and not isinstance(hooks, Hooks):
             raise TypeError(f"hooks must be a Hooks, got {type(hooks).__name__}")
         self._factory = factory
         self._sizes = pool_sizes(factory, min_workers, max_workers, idle_timeout)
-        self._cost = cost
+        self._cost = cost_function(cost)
         self._hooks = hooks or Hooks()
         self._metadata = metadata_copy("metadata", metadata) or {}
         self._quotas = quotas_of(quota)

@@ -31,7 +31,7 @@ class Prospects(Eligibility):
     def _candidates(self, task: Task) -> Iterator[WorkerRecord]:
         """The workers that a task may be expected to go to, in this round if there is one."""
         key = route_key(task)
-        mask = self.roster.eligible(key.require, key.worker)
+        mask = self.roster.eligible(key.require, key.worker) & ~key.spent
         if key.tried and self._has_untried(key, task.cost):
             mask &= ~key.tried
         return self.roster.of(mask)
@@ -49,7 +49,7 @@ class Prospects(Eligibility):
     def alternatives(self, task: Task, record: WorkerRecord, by: float) -> bool:
         """True when a worker other than `record` may be expected to take the task `by` then."""
         key = route_key(task)
-        mask = self.roster.eligible(key.require, key.worker) & ~record.bit
+        mask = self.roster.eligible(key.require, key.worker) & ~key.spent & ~record.bit
         if any(
             other.routable and other.cooling_until <= by and other.affords(task.cost)
             for other in self.roster.of(mask)

@@ -92,6 +92,7 @@ class Pulse:
         self.stop_grace = settings.stop_grace
         self.start_timeout = settings.start_timeout
         self.stop_timeout = settings.stop_timeout
+        self.check_timeout = settings.check_timeout
         self.make = make
         # Set by the supervisor.
         self.ending_check: Callable[[], bool] = lambda: False

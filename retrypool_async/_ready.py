@@ -37,6 +37,8 @@ class RouteKey(NamedTuple):
     require: frozenset[str] = frozenset()
     worker: int | None = None
     tried: int = 0
+    #: Those among the tried that are not to be tried again in later rounds either.
+    spent: int = 0
     aging: float | None = None
     lane: Hashable = None
     affinity: Hashable = None
@@ -45,12 +47,18 @@ class RouteKey(NamedTuple):
 ANY_WORKER = RouteKey()
 
 
-def wishes(options: TaskOptions, tried: int = 0) -> RouteKey:
-    """The route of a task with these options that has tried these workers."""
+def wishes(options: TaskOptions, tried: int = 0, spent: int = 0) -> RouteKey:
+    """The route of a task with these options that has tried these workers, some for good."""
     if options.common and not tried:
         return ANY_WORKER
     return RouteKey(
-        options.require, options.worker, tried, options.aging, options.lane, options.affinity
+        options.require,
+        options.worker,
+        tried,
+        spent,
+        options.aging,
+        options.lane,
+        options.affinity,
     )
 
 

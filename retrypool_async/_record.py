@@ -40,6 +40,7 @@ class WorkerRecord:
     __slots__ = (
         "attention",
         "bit",
+        "checks",
         "cooling_until",
         "error",
         "failed",
@@ -54,6 +55,7 @@ class WorkerRecord:
         "losses",
         "made",
         "max_age",
+        "max_attempts_per_task",
         "max_tasks",
         "name",
         "needs_rebuild",
@@ -102,6 +104,9 @@ class WorkerRecord:
         self.tier = 0
         self.max_tasks: int | None = None
         self.max_age: float | None = None
+        self.max_attempts_per_task: int | None = None
+        #: True when it can say whether its resource is still good.
+        self.checks = False
         #: All quotas to debit for a run here: the worker's own, then the pool's.
         self.quotas = quotas
 
@@ -158,6 +163,8 @@ class WorkerRecord:
         self.quotas = traits.quotas + common
         self.tags, self.weight, self.tier = traits.tags, traits.weight, traits.tier
         self.max_tasks, self.max_age = traits.max_tasks, traits.max_age
+        self.max_attempts_per_task = traits.max_attempts_per_task
+        self.checks = traits.checks
 
     def take_up_quotas(self, now: float) -> None:
         """Begin to use its quotas; cool with those that share one, if a service has refused it."""

@@ -119,6 +119,7 @@ class Rehearsal(Ledger):
         if task.past is not None:
             past = twin.begin_past()
             past.retrying, past.paced = task.past.retrying, task.past.paced
+            past.spending = copy(task.past.spending)
         self._copy_binding(task.options.affinity)
         self.live += 1
         return twin

@@ -69,9 +69,12 @@ class RetryPolicy:
         retry: Callable[[RetryCallState], bool] | None = None,
         before_sleep: Callable[[RetryCallState], object] | None = None,
     ) -> None:
-        self.stop = _strategy("stop", stop or tenacity.stop_after_attempt(DEFAULT_ATTEMPTS))
-        self.wait = _positional(_strategy("wait", wait or _Backoff(0.5, 30.0, 2.0, 1.0)))
-        self.retry = _strategy("retry", retry or tenacity.retry_if_exception_type())
+        default_stop = tenacity.stop_after_attempt(DEFAULT_ATTEMPTS)
+        default_wait = _Backoff(0.5, 30.0, 2.0, 1.0)
+        default_retry = tenacity.retry_if_exception_type()
+        self.stop = _strategy("stop", default_stop if stop is None else stop)
+        self.wait = _positional(_strategy("wait", default_wait if wait is None else wait))
+        self.retry = _strategy("retry", default_retry if retry is None else retry)
         self.before_sleep = (
             None if before_sleep is None else _strategy("before_sleep", before_sleep)
         )

@@ -6,10 +6,11 @@ import logging
 import random
 from copy import deepcopy
 from math import inf
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ._holds import Holds
 from ._task import dimensions_of
+from ._time import is_async
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -114,9 +115,14 @@ class RandomChoice:
 
     Args:
         rng: Where the choices come from. Default: the `rng` of the pool that it is given to.
+
+    Raises:
+        TypeError: `rng` is no `random.Random`.
     """
 
     def __init__(self, rng: random.Random | None = None) -> None:
+        if rng is not None and not isinstance(cast("Any", rng), random.Random):
+            raise TypeError(f"rng must be a random.Random or None, got {type(rng).__name__}")
         self.rng = rng
 
     def choose(self, workers: Sequence[Candidate], now: float) -> Candidate:
@@ -154,10 +160,14 @@ class Tiered:
 
     Args:
         inner: Chooses among workers of one tier. Default: the longest idle.
+
+    Raises:
+        TypeError: `inner` is no strategy.
     """
 
     def __init__(self, inner: Strategy | None = None) -> None:
-        self.inner: Strategy = LeastRecentlyUsed() if inner is None else strategy_of(inner)
+        default = LeastRecentlyUsed()
+        self.inner: Strategy = default if inner is None else strategy_of("inner", inner)
 
     def choose(self, workers: Sequence[Candidate], now: float) -> Candidate:
         """Return what `inner` chooses of the lowest tier."""
@@ -165,14 +175,17 @@ class Tiered:
         return self.inner.choose([worker for worker in workers if worker.tier == lowest], now)
 
 
-def strategy_of(value: Strategy) -> Strategy:
+def strategy_of(name: str, value: Strategy) -> Strategy:
     """Return `value`, checked.
 
     Raises:
         TypeError: it is no strategy.
     """
-    if isinstance(value, type) or not callable(getattr(value, "choose", None)):
-        raise TypeError("strategy must be an object with choose(workers, now)")
+    choose = getattr(value, "choose", None)
+    if isinstance(value, type) or not callable(choose):
+        raise TypeError(f"{name} must be an object with choose(workers, now)")
+    if is_async(choose):
+        raise TypeError(f"{name}.choose must be a plain method: it is asked, never awaited")
     return value
 
 

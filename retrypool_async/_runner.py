@@ -18,7 +18,7 @@ import anyio
 from ._errors import WorkerCancelled
 from ._states import Order, TaskState
 from ._steps import first_step, one_turn, other_steps
-from ._worker import Worker
+from ._worker import Worker, passes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -40,6 +40,7 @@ class Desk(Protocol):
     stop_grace: float
     start_timeout: float
     stop_timeout: float
+    check_timeout: float
 
     @property
     def ending(self) -> bool: ...
@@ -321,6 +322,8 @@ class Runner:
 
     async def _carry_out(self, order: Order) -> BaseException | None:
         worker, desk = self._worker, self._desk
+        if order is Order.CHECK:
+            return await self._call(lambda: passes(worker), desk.check_timeout, "check")
         if order is Order.PAUSE:
             return await self._call(worker.on_pause, desk.stop_timeout, "on_pause")
         if order is Order.RESUME:

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 NoWorkersPolicy = Literal["raise", "wait", "dead"] | float
 
 
+#: The shortest rest after which a worker is asked to look at its resource. After none at all it
+#: would be asked again and again, as every answer leaves it free once more.
+SHORTEST_REST = 1e-3
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
     """The bounds on the number of workers of a pool with a factory."""
@@ -41,6 +46,8 @@ class Settings:
     history_limit: int
     start_timeout: float
     stop_timeout: float
+    check_idle: float
+    check_timeout: float
     stop_grace: float
     hook_timeout: float
     shutdown_timeout: float | None

@@ -104,7 +104,7 @@ def take_snapshot(ledger: Ledger, pool_quotas: tuple[Quota, ...], now: float) ->
     unroutable = sum(
         1
         for key, route in ledger.ready.routes.items()
-        if not ledger.roster.eligible(key.require, key.worker)
+        if not ledger.roster.eligible(key.require, key.worker) & ~key.spent
         for lane in route.lanes.values()
         for task in lane
         if not ledger.may_come(key, task.cost)

@@ -58,6 +58,10 @@ class Staff(Dispatch):
             record.pause_told = True
         elif order is Order.RESUME:
             record.pause_told = False
+        elif order is Order.CHECK:
+            if error is not None:
+                record.needs_rebuild = True
+                record.error = error
         elif error is not None:
             # A resource that cannot be reset or opened is rebuilt until that works.
             record.error = error

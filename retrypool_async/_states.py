@@ -152,6 +152,7 @@ class EndReason(Enum):
     SNOOZES = "too many snoozes"
     RETRY_BUDGET = "retry budget exceeded"
     NO_WORKERS = "no worker can take it"
+    NO_WORKER_LEFT = "no worker is left that may try it again"
     COST = "cost exceeds every quota"
     CANCELLED = "cancelled by the caller"
     SHUTDOWN = "pool closed"
@@ -183,6 +184,7 @@ class Stop(IntEnum):
 class Order(Enum):
     """What a runner is told to do between attempts."""
 
+    CHECK = auto()  #: say whether the resource is still good
     RESET = auto()  #: clear up after an attempt that was cut off
     REBUILD = auto()  #: close the resource and open it anew
     PAUSE = auto()  #: run the pause hook

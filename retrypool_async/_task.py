@@ -149,7 +149,7 @@ class Task:
         self.id = self.order = 0
         #: Runs that have been started, of every kind.
         self.run_count = 0
-        #: Bitmask of the workers that are not to be tried again in this round.
+        #: Bitmask of the workers that are not to be tried again in this round, or at all.
         self.tried_mask = 0
         #: Loop time by which the task must have ended; None for never.
         self.deadline: float | None = None
@@ -177,6 +177,18 @@ class Task:
         if past is None:
             past = self.past = Past()
         return past
+
+    @property
+    def spent_mask(self) -> int:
+        """Bitmask of the workers that are not to be tried again at all; part of `tried_mask`."""
+        spending = None if self.past is None else self.past.spending
+        return 0 if spending is None else spending.mask
+
+    def forget(self, workers: int) -> None:
+        """Remove all marks of workers that have gone: others are to have their places."""
+        self.tried_mask &= ~workers
+        if self.past is not None and self.past.spending is not None:
+            self.past.spending.mask &= ~workers
 
     def laps(self) -> list[Lap]:
         """The times it left the straight path, the oldest first."""

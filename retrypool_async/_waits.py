@@ -244,7 +244,7 @@ class Outlook:
 
     def _workers(self, key: RouteKey) -> Iterator[WorkerRecord]:
         roster = self._books.roster
-        mask = roster.eligible(key.require, key.worker)
+        mask = roster.eligible(key.require, key.worker) & ~key.spent
         first = self.found
         if first is not None and mask & first.bit:
             yield first
@@ -278,8 +278,9 @@ def _task_id(target: Target) -> int | None:
 def _key(task: Task) -> RouteKey:
     options = task.options
     # Whether tried workers stay excluded is decided anew when a task falls due.
-    tried = task.tried_mask if task.state is QUEUED else 0
-    return RouteKey(options.require, options.worker, tried)
+    spent = task.spent_mask
+    tried = task.tried_mask if task.state is QUEUED else spent
+    return RouteKey(options.require, options.worker, tried, spent)
 
 
 def _comes_free(record: WorkerRecord) -> bool:

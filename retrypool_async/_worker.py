@@ -38,6 +38,8 @@ class Worker(ABC, Generic[T, R]):
         weight, tier: For strategies that look at them.
         max_tasks: Rebuild the resource after so many runs, between tasks.
         max_age: Rebuild it after the run that crosses so many seconds since it was opened.
+        max_attempts_per_task: Attempts that one task may spend on this worker. After these it
+            goes to others, and once none is left that may take it, it ends.
     """
 
     name: str | None = None
@@ -47,6 +49,7 @@ class Worker(ABC, Generic[T, R]):
     tier: int = 0
     max_tasks: int | None = None
     max_age: float | timedelta | None = None
+    max_attempts_per_task: int | None = None
 
     @abstractmethod
     async def run(self, data: T, /) -> R:
@@ -66,6 +69,15 @@ class Worker(ABC, Generic[T, R]):
         await self.on_stop()
         await self.on_start()
 
+    async def check(self) -> bool | None:
+        """Say whether the resource is still good, before it is used after a rest.
+
+        Called when work comes for a worker that has been idle for the pool's `check_idle`, and
+        bounded by `check_timeout`. If it returns False, raises, or takes longer, the resource is
+        closed and opened anew. No task waits on the worker meanwhile, and none is blamed.
+        """
+        return None
+
     async def on_pause(self) -> None:
         """Called once when a pause takes effect, after the running attempt has ended."""
 
@@ -78,6 +90,10 @@ class Worker(ABC, Generic[T, R]):
     def classify(self, error: Exception) -> Verdict | None:
         """Say whose fault an error of `run` is; None leaves it to the pool's `classify`."""
         return None
+
+
+class ResourceUnfit(Exception):
+    """A worker says that its resource is not good any more."""
 
 
 class FunctionWorker(Worker[T, R]):
@@ -181,7 +197,18 @@ class ThreadWorker(Worker[T, R]):
                 # The thread goes on, and it has the resource: stay until it has ended.
 
 
-ATTRIBUTES = frozenset({"name", "quota", "tags", "weight", "tier", "max_tasks", "max_age"})
+ATTRIBUTES = frozenset(
+    {
+        "name",
+        "quota",
+        "tags",
+        "weight",
+        "tier",
+        "max_tasks",
+        "max_age",
+        "max_attempts_per_task",
+    }
+)
 
 
 def set_attributes(worker: Worker[Any, Any], attributes: dict[str, Any]) -> None:
@@ -215,10 +242,27 @@ class Traits:
         self.name = name
         self.quotas = quotas_of(checked.quota)
         self.tags = tag_set("worker tags", checked.tags)
+        if not inspect.iscoroutinefunction(checked.check):
+            raise TypeError(f"{type(checked).__name__}.check must be `async def`")
+        #: False while it has nothing to say of its resource.
+        self.checks = getattr(checked.check, "__func__", None) is not Worker[Any, Any].check
         self.weight = number("worker weight", checked.weight, at_least=0.0)
         self.tier = count("worker tier", checked.tier, at_least=0)
         self.max_tasks = optional_count("worker max_tasks", checked.max_tasks, at_least=1)
         self.max_age = optional_seconds("worker max_age", checked.max_age)
+        self.max_attempts_per_task = optional_count(
+            "worker max_attempts_per_task", checked.max_attempts_per_task, at_least=1
+        )
+
+
+async def passes(worker: Worker[Any, Any]) -> None:
+    """Have a worker look at its resource.
+
+    Raises:
+        ResourceUnfit: it says that the resource is not good any more.
+    """
+    if await worker.check() is False:
+        raise ResourceUnfit("check returned False")
 
 
 def tag_set(name: str, value: object) -> frozenset[str]:

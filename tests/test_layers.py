@@ -49,6 +49,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"_waits"}),
     # the ledger, floor by floor, and what runs one worker
     frozenset({"_books", "_elastic", "_runner", "_options"}),
+    frozenset({"_patience"}),
     frozenset({"_eligible"}),
     frozenset({"_prospects"}),
     frozenset({"_promises"}),
@@ -82,6 +83,7 @@ STDLIB_ONLY = {
         "_books",
         "_breaker",
         "_budget",
+        "_patience",
         "_eligible",
         "_prospects",
         "_promises",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from datetime import timedelta
-from math import isfinite
+from math import inf, isfinite
 from typing import TypeVar
 
 H = TypeVar("H", bound=Hashable)
@@ -34,9 +34,13 @@ def optional_seconds(name: str, value: object) -> float | None:
         value = value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be in seconds, got {type(value).__name__}")
-    if not isfinite(value) or value < 0:
-        raise ValueError(f"{name} must be finite and at least 0, got {value}")
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an int may be larger than any float
+        number = inf
+    if not isfinite(number) or number < 0:
+        raise ValueError(f"{name} must be finite and at least 0, got {number:g}")
+    return number
 
 
 def limit(name: str, value: int | None) -> int | None:

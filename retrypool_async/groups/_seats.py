@@ -64,8 +64,10 @@ class Member(Seat[T, R]):
             )
         super().__init__(worker)
         self.name = worker.name
+        self.check = worker.check  # type: ignore[method-assign]  # the pool asks whose it is
         self.max_tasks = worker.max_tasks
         self.max_age = worker.max_age
+        self.max_attempts_per_task = worker.max_attempts_per_task
         self._lost = lost
         #: True once it has opened for the first time.
         self.opened = False

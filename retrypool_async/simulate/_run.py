@@ -66,6 +66,8 @@ async def _run(
     scenario: Scenario, workers: Sequence[ModelWorker], tasks: Iterable[ModelTask], watch: Watch
 ) -> None:
     settings = scenario.pool
+    # Long enough for every worker, also for one that is being rebuilt when all tasks have ended.
+    patience = 1.0 + max(kind.opening for kind in scenario.workers)
     pool = Pool(
         workers,
         strategy=STRATEGIES[settings.strategy](),
@@ -73,7 +75,8 @@ async def _run(
         quota=build_quota(settings.limits),
         max_queue=settings.max_queue,
         concurrency=settings.concurrency,
-        start_timeout=1.0 + max(kind.opening for kind in scenario.workers),
+        start_timeout=patience,
+        stop_timeout=patience,
         shutdown_timeout=None,
         rng=Random(f"{scenario.seed}/pool"),
     )

@@ -224,6 +224,13 @@ def _check(scenario: Scenario) -> None:
     for number, name in enumerate(names):
         if name in names[:number]:
             raise BadScenario(f"workers[{number}].name: {name!r} is taken by another kind")
+    limits = [scenario.pool.limits, *(kind.limits for kind in scenario.workers)]
+    limited = {dimension for some in limits for dimension in some}
+    for name in scenario.tasks.cost:
+        if limited and name not in limited and name != "requests":
+            raise BadScenario(
+                f"tasks.cost.{name}: no quota limits it; they limit {', '.join(sorted(limited))}"
+            )
     goal = scenario.goal
     if goal is not None and goal.workers not in names:
         raise BadScenario(f"goal.workers: no workers are named {goal.workers!r}")

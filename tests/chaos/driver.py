@@ -34,7 +34,14 @@ from retrypool_async import (
 )
 from retrypool_async.testing import run_virtual, settle
 from tests.chaos.witness import Budget, Job, Witness, now, quiet
-from tests.chaos.workers import KINDS, ChaosWorker, ResettingWorker, limits, limits_like
+from tests.chaos.workers import (
+    KINDS,
+    ChaosWorker,
+    CheckingWorker,
+    ResettingWorker,
+    limits,
+    limits_like,
+)
 
 STOP_GRACE, STOP_TIMEOUT, START_TIMEOUT = 2.0, 4.0, 5.0
 ENDINGS = ("drain", "running", "cancel", "timed", "closer cancelled", "twice", "loop ends")
@@ -70,6 +77,8 @@ class Life:
             stop_grace=STOP_GRACE,
             stop_timeout=STOP_TIMEOUT,
             start_timeout=START_TIMEOUT,
+            check_idle=rng.choice([0.001, 1, 30]),
+            check_timeout=START_TIMEOUT,
             max_throttles=6,
             max_snoozes=6,
             rng=random.Random(seed),
@@ -123,7 +132,7 @@ class Life:
     def make_worker(self) -> ChaosWorker:
         rng = self.rng
         self.workers_made += 1
-        kind = rng.choice([ChaosWorker, ChaosWorker, ResettingWorker])
+        kind = rng.choice([ChaosWorker, ChaosWorker, ResettingWorker, CheckingWorker])
         worker = kind(
             f"w{self.workers_made}", self.witness, rng, self.submit, lambda: self.pool.close()
         )
@@ -138,6 +147,7 @@ class Life:
             worker.budgets.append(self.pool_wide)
         worker.tags = rng.choice([(), ("a",), ("a", "b")])
         worker.max_tasks = rng.choice([None, None, None, 3])
+        worker.max_attempts_per_task = rng.choice([None, None, None, 1, 2])
         return worker
 
     def make_job(self) -> Job:

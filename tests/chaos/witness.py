@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -74,6 +75,8 @@ class Job:
     #: The time from which on somebody wants it cancelled; and whether only somebody may.
     cancelled_at: float = inf
     may_be_cancelled: bool = False
+    #: Attempts that were certainly spent on each worker.
+    spent_on: Counter[ChaosWorker] = field(default_factory=Counter["ChaosWorker"])
     dropped: bool = False
     ends: int = 0
     outcome: str = ""
@@ -334,6 +337,9 @@ class Witness:
         if self.attempts is not None:
             self.demand(job.failures < self.attempts, f"{job} has no attempt left")
         self.demand(self._suits(worker, job), f"{job} starts on {worker.name}, which it must not")
+        most = worker.max_attempts_per_task
+        allowed = most is None or job.spent_on[worker] < most
+        self.demand(allowed, f"{job} starts on {worker.name}, which has seen enough of it")
         if worker in job.tried and job.tried_epoch == self.epoch:
             fresh = [
                 other.name
@@ -360,9 +366,11 @@ class Witness:
             run.hit()
             if job.bounces:
                 self._stay_away(job, worker)
+            elif worker.max_attempts_per_task is not None:
+                job.left.add(worker)  # perhaps: it may have been the last that is allowed
         if run.interrupted:
             worker.misses_known = False
-            if job.bounces:
+            if job.bounces or worker.max_attempts_per_task is not None:
                 job.left.add(worker)  # perhaps: it may have swallowed the end of its time
             return  # what it says may not count
         if error is None:
@@ -376,12 +384,20 @@ class Witness:
             job.due = at + error.seconds
         elif isinstance(error, Bounce):
             self._stay_away(job, worker)
+            self._spent(job, worker)
         elif isinstance(error, Exception) and not isinstance(error, Verdict):
             job.failures += 1
+            self._spent(job, worker)
             if self.delay is not None and not job.options.get("immediate"):
                 job.due = at + self.delay
             if job.bounces:
                 self._stay_away(job, worker)
+
+    def _spent(self, job: Job, worker: ChaosWorker) -> None:
+        """An attempt was spent for certain; if the worker allows no more, the job must leave it."""
+        job.spent_on[worker] += 1
+        if job.spent_on[worker] == worker.max_attempts_per_task:
+            job.left.add(worker)
 
     def _stay_away(self, job: Job, worker: ChaosWorker) -> None:
         if job.tried_epoch != self.epoch:

@@ -191,6 +191,16 @@ class ResettingWorker(ChaosWorker):
             self.witness.staff_changes()
 
 
+class CheckingWorker(ChaosWorker):
+    """Looks at its resource when it has rested, and finds it wanting now and then."""
+
+    async def check(self) -> bool:
+        with self.use("check"):
+            self.witness.demand(self.is_open, f"{self.name} is checked, but is not open")
+            await self._go_wrong()
+            return self.rng.random() < 0.7
+
+
 Code = Callable[[ChaosWorker, Run], Awaitable[None]]
 CODE: dict[str, Code] = {}
 

@@ -764,6 +764,7 @@ def test_a_lent_worker_is_never_used_by_two(
         ({"on_group": nap}, "on_group"),
         ({"on_group": 1}, "on_group"),
         ({"shutdown_timeout": -1}, "shutdown_timeout"),
+        ({"shutdown_timeout": 10**400}, "shutdown_timeout"),
     ],
 )
 def test_wrong_options_are_refused(options: dict[str, Any], named: str) -> None:

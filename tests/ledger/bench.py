@@ -30,6 +30,8 @@ def pool_settings(**changes: Any) -> Settings:
         "history_limit": 20,
         "start_timeout": 5.0,
         "stop_timeout": 5.0,
+        "check_idle": 1.0,
+        "check_timeout": 5.0,
         "stop_grace": 2.0,
         "hook_timeout": 5.0,
         "shutdown_timeout": None,

@@ -149,6 +149,8 @@ class Play:
                     other.cooling_until = max(other.cooling_until, self.now + ruling.cool_for)
         if ruling.worker == "retire":
             post.leaving = True
+        if ruling.counted:
+            life.spend(post)
         if isinstance(plan, Ending):
             life.ending = True
             assert task.state is plan.state
@@ -190,10 +192,14 @@ class Play:
     # -- workers ---------------------------------------------------------------------------------
 
     def add(
-        self, usages: tuple[Usage, ...] = (), tags: str = "", max_tasks: int | None = None
+        self,
+        usages: tuple[Usage, ...] = (),
+        tags: str = "",
+        **traits: Any,
     ) -> None:
         record = new_record(self.ledger, *(usage.quota for usage in usages), tags=tags)
-        record.max_tasks = max_tasks
+        for name, value in traits.items():
+            setattr(record, name, value)
         post = Post(record, usages)
         post.cooling_until = max((usage.cooling_until for usage in usages), default=0.0)
         self.posts.append(post)
@@ -431,7 +437,7 @@ class Play:
             if task in promised or task.state is TaskState.QUEUED:
                 self._take_back(life)  # from a worker that was told to stop, or has died
             if life.stage == "ready" and not self._has_untried(life):
-                life.tried.clear()
+                life.tried = set(life.spent)
         self.deliveries += promises
         in_force = {post: task for post, task in promises if post.record.task is task}
         self._check_line(in_force)
@@ -487,7 +493,8 @@ class Play:
             breaker = self.ledger.settings.breaker
             assert breaker is not None
             most = breaker.max_ejected * len(staying)
-            assert len(out) <= most or peers == [post], "out beyond the cap"
+            within = len(out) <= most or peers == [post]
+            assert post.leaving or within, "out beyond the cap"
 
     def _promise(self, post: Post, task: Task) -> None:
         self.lives[task].stage = "held"
@@ -554,7 +561,8 @@ class Play:
 
     def _check_ending(self, task: Task) -> None:
         life, reason, options = self.lives[task], task.reason, task.options
-        possible = [post for post in self.posts if life.may_run_on(post) and not post.leaving]
+        suited = [post for post in self.posts if life.suits(post) and not post.leaving]
+        possible = [post for post in suited if life.may_run_on(post)]
         affordable = any(post.affords(task.cost) for post in possible)
         if reason is EndReason.TIMEOUT:
             assert options.timeout is not None
@@ -566,9 +574,13 @@ class Play:
         elif reason is EndReason.NO_WORKERS:
             assert not affordable
             assert self.ledger.settings.no_workers != "wait", "was to wait for a worker"
-        elif reason is EndReason.COST:
-            assert possible
+        elif reason is EndReason.NO_WORKER_LEFT:
             assert not affordable
+            assert any(post.affords(task.cost) for post in suited)
+            assert self.ledger.settings.no_workers != "wait", "was to wait for a worker"
+        elif reason is EndReason.COST:
+            assert suited
+            assert not any(post.affords(task.cost) for post in suited)
         elif reason is EndReason.DEADLINE:
             assert options.timeout is not None
         elif reason is EndReason.CANCELLED:
@@ -686,8 +698,13 @@ class Play:
     def check_patience(self) -> None:
         if not self.up_to_date():
             return
+        refuses = self.ledger.settings.no_workers in ("raise", "dead") and not self.closing
         for task, life in self.lives.items():
             options = task.options
+            if life.stage == "ready" and refuses and not self._is_parked(life):
+                may_run = [post for post in self.posts if life.may_run_on(post)]
+                able = [post for post in may_run if not post.leaving and post.affords(task.cost)]
+                assert able, "waits for nobody"
             if life.stage in ("ready", "later") and options.timeout is not None:
                 assert self.now < task.submitted_at + options.timeout, "past its timeout"
             if life.stage == "ready" and task.run_count == 0 and options.queue_timeout is not None:

@@ -239,13 +239,15 @@ def test_places_in_the_bitmasks_are_had_again_by_workers_to_come(bench: Bench) -
     assert bench.worker().bit.bit_length() <= 100
 
 
+@pytest.mark.parametrize("limit", [None, 1])
 @pytest.mark.parametrize("where", ["ready", "scheduled", "running"])
-def test_a_task_that_bounced_off_a_worker_may_run_on_another_in_its_place(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, where: str
+def test_a_task_that_is_done_with_a_worker_may_run_on_another_in_its_place(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, where: str, limit: int | None
 ) -> None:
-    """Wherever the task is when the place is given away."""
+    """It bounced off it, or spent all attempts there; wherever it is as the place is given away."""
     monkeypatch.setattr("retrypool_async._eligible.MOST_DEPARTED", 1)
     leaves = bench.worker()
+    leaves.max_attempts_per_task = limit
     task = bench.submit()
     bench.begin(leaves)
     stays = bench.worker()

@@ -128,7 +128,9 @@ class LedgerMachine(RuleBasedStateMachine):
         return [
             post
             for post in self.play.running()
-            if post.record.stop is None and post.running.deadline is None
+            if post.record.stop is None
+            and post.running.deadline is None
+            and post.record.max_attempts_per_task is None
         ]
 
     @precondition(lambda self: self.play.running())
@@ -189,7 +191,12 @@ class LedgerMachine(RuleBasedStateMachine):
         if present and data.draw(st.booleans()):
             usages += (self.pick(data, present),)
         tags = data.draw(st.sampled_from(["", "a", "ab"]))
-        self.play.add(usages, tags, data.draw(st.sampled_from([None, None, None, 2])))
+        max_tasks = data.draw(st.sampled_from([None, None, None, 2]))
+        self.play.add(usages, tags, max_tasks=max_tasks, **self.more_traits(data))
+
+    def more_traits(self, data: st.DataObject) -> dict[str, Any]:
+        """What else is special about a worker."""
+        return {}
 
     @precondition(lambda self: self.play.asked())
     @rule(data=st.data(), amount=st.integers(1, 3), fails=st.sampled_from([*[False] * 5, True]))
@@ -322,6 +329,39 @@ class QueueMachine(LedgerMachine):
     alike: ClassVar[bool] = True
 
 
+class AttemptLimitMachine(LedgerMachine):
+    """The same with workers most of which allow a task very few attempts, also without quotas.
+
+    Half of them look at their resource after a rest.
+    """
+
+    limits: ClassVar[list[Any]] = [None]
+
+    def more_traits(self, data: st.DataObject) -> dict[str, Any]:
+        return {
+            "max_attempts_per_task": data.draw(st.sampled_from([1, 1, 2, None])),
+            "checks": data.draw(st.booleans()),
+        }
+
+    @rule(
+        data=st.data(),
+        amount=st.integers(1, 6),
+        delay=st.sampled_from([0.0, 1.0]),
+        elsewhere=st.booleans(),
+    )
+    def attempts_are_spent(
+        self, data: st.DataObject, amount: int, delay: float, elsewhere: bool
+    ) -> None:
+        play = self.play
+        for _ in range(amount):
+            if play.deliveries:
+                play.begin(*play.deliveries.pop(0))
+            if play.running():
+                error, plan = ValueError(), Again(delay=delay, elsewhere=elsewhere)
+                ruling = Ruling(outcome=AttemptOutcome.ERROR, error=error, task=plan)
+                play.fail(self.pick(data, play.running()), ruling)
+
+
 LIVES = settings(
     max_examples=800,
     stateful_step_count=50,
@@ -359,3 +399,9 @@ class TestQueues(QueueMachine.TestCase):
     """The same with one long queue."""
 
     settings = settings(LIVES, max_examples=200)
+
+
+class TestAttemptLimits(AttemptLimitMachine.TestCase):
+    """The same with few attempts per worker."""
+
+    settings = settings(LIVES, max_examples=300)

@@ -22,7 +22,12 @@ from retrypool_async._router import Search
 from retrypool_async._staff import Staff
 from retrypool_async._states import TaskState, WorkerState, WorkerWish
 from retrypool_async._waiters import Waiters
-from tests.ledger.test_ledger_machine import BreakerMachine, LedgerMachine, QueueMachine
+from tests.ledger.test_ledger_machine import (
+    AttemptLimitMachine,
+    BreakerMachine,
+    LedgerMachine,
+    QueueMachine,
+)
 
 if TYPE_CHECKING:
     from retrypool_async._heads import Key
@@ -202,6 +207,17 @@ def lose_a_retry(plant: Plant) -> None:
     plant.setattr(Outcomes, "_end_retry", lambda self, task: None)
 
 
+def forget_what_was_spent(plant: Plant) -> None:
+    """With a new round, a worker that allows no more attempts may be tried as well."""
+    requeue = Dispatch._requeue
+
+    def planted(self: Dispatch, task: Task, *rest: Any, **options: Any) -> None:
+        task.tried_mask = 0
+        requeue(self, task, *rest, **options)
+
+    plant.setattr(Dispatch, "_requeue", planted)
+
+
 #: Each fault with what the machine says of it.
 FAULTS: list[tuple[Callable[[Plant], None], str]] = [
     (skip_reserved, "was before|idle and wanted|not where it should be"),
@@ -215,7 +231,7 @@ FAULTS: list[tuple[Callable[[Plant], None], str]] = [
     (hold_from_everybody, "could run|was before"),
     (put_nothing_by, "took what was held for another"),
     (leave_nobody_alone, "took what was held for another"),
-    (let_them_overtake, "overtook one of its order key"),
+    (let_them_overtake, "overtook one of its order key|out of order"),
     (forget_who_tried, "back to a worker it has tried"),
 ]
 
@@ -224,6 +240,11 @@ FAULTS: list[tuple[Callable[[Plant], None], str]] = [
 BREAKER_FAULTS: list[tuple[Callable[[Plant], None], str]] = [
     (eject_everybody, "out beyond the cap"),
     (lose_a_retry, "retries under way"),
+]
+
+#: That of limits on attempts.
+LIMIT_FAULTS: list[tuple[Callable[[Plant], None], str]] = [
+    (forget_what_was_spent, "does not want|back to a worker it has tried|may go back"),
 ]
 
 
@@ -241,6 +262,7 @@ QUEUE_FAULTS: list[tuple[Callable[[Plant], None], str]] = [(come_too_late, "coul
             (LedgerMachine, FAULTS),
             (BreakerMachine, BREAKER_FAULTS),
             (QueueMachine, QUEUE_FAULTS),
+            (AttemptLimitMachine, LIMIT_FAULTS),
         )
         for fault, notice in faults
     ],

@@ -216,7 +216,11 @@ class Life:
     ready_at: float
     stage: str = "ready"  # or "held", "later", "ended"
     due: float = 0.0
+    #: The workers that are not to be tried again in this round; of these, those that never are.
     tried: set[int] = field(default_factory=set[int])
+    spent: set[int] = field(default_factory=set[int])
+    #: Attempts that counted, by worker.
+    counts: dict[int, int] = field(default_factory=dict[int, int])
     #: False after a retry on the same worker, which has no place in line.
     in_line: bool = True
     cancelled: bool = False
@@ -225,10 +229,22 @@ class Life:
     def __repr__(self) -> str:
         return f"<task {self.task.id} {self.stage}>"
 
-    def may_run_on(self, post: Post) -> bool:
+    def suits(self, post: Post) -> bool:
         """True when its wishes allow the worker."""
         options = self.task.options
         return options.require <= post.record.tags and options.worker in (None, post.record.id)
+
+    def may_run_on(self, post: Post) -> bool:
+        """True when its wishes allow the worker, and the worker allows another attempt."""
+        return self.suits(post) and post.record.id not in self.spent
+
+    def spend(self, post: Post) -> None:
+        """An attempt of it has counted on a worker."""
+        number = post.record.id
+        self.counts[number] = self.counts.get(number, 0) + 1
+        if self.counts[number] == post.record.max_attempts_per_task:
+            self.spent.add(number)
+            self.tried.add(number)
 
     @property
     def kind(self) -> object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Callable
 from math import inf, nan
 from typing import Any
@@ -22,6 +23,7 @@ from retrypool_async import (
     QueueFull,
     QueueTimeout,
     Quota,
+    RandomChoice,
     RetryPolicy,
     Snooze,
     SnoozeLimit,
@@ -29,6 +31,7 @@ from retrypool_async import (
     ThreadWorker,
     Throttled,
     ThrottleLimit,
+    Tiered,
     Unroutable,
     Window,
     Worker,
@@ -59,6 +62,8 @@ def refused(call: Callable[[], object], field: str) -> None:
     [
         "start_timeout",
         "stop_timeout",
+        "check_idle",
+        "check_timeout",
         "affinity_wait",
         "stop_grace",
         "hook_timeout",
@@ -148,6 +153,10 @@ def test_a_pool_refuses_what_is_not_a_count(option: str, value: Any) -> None:
         ({"workers": [Probe(tier=True)]}, "tier"),
         ({"workers": [Probe(max_tasks=1.5)]}, "max_tasks"),
         ({"workers": [Probe(max_age=-1)]}, "max_age"),
+        *[
+            ({"workers": [Probe(max_attempts_per_task=value)]}, "max_attempts_per_task")
+            for value in (0, -1, 1.5, "5", True)
+        ],
     ],
 )
 def test_a_pool_refuses_bad_options(options: dict[str, Any], field: str) -> None:
@@ -159,6 +168,21 @@ def test_one_object_twice_is_refused() -> None:
     """It would not be exclusive."""
     worker = Probe()
     refused(lambda: Pool([worker, worker]), "twice")
+
+
+async def test_misspelt_incomplete_and_shared_things_are_refused() -> None:
+    """None is left out in silence. Origin: taskforcesh/bullmq#667."""
+    refused(lambda: Pool(max_retrys=3), "max_retrys")  # type: ignore[call-arg]
+    refused(lambda: Worker(), "run")  # type: ignore[abstract]
+    shared = Probe()
+    refused(lambda: Pool([shared, shared]), "twice")
+    refused(lambda: Pool([Probe("a"), Probe("a")]), "'a'")
+    async with Pool([shared, Probe("a")], debug=True) as pool:
+        refused(lambda: pool.submit(1, timout=1), "timout")  # type: ignore[call-arg]
+        for worker in (shared, Probe("a")):
+            with pytest.raises(ValueError, match=r"twice|'a'"):
+                await pool.add(worker)
+        assert len(pool.workers()) == 2
 
 
 def test_a_plain_run_is_refused_and_the_remedy_named() -> None:
@@ -267,6 +291,9 @@ def test_retry_policies_refuse_bad_values() -> None:
     refused(lambda: RetryPolicy.exponential(nan), "base")
     refused(lambda: RetryPolicy.exponential(1, max="x"), "max")  # type: ignore[arg-type]
     refused(lambda: RetryPolicy(wait=3), "wait")  # type: ignore[arg-type]
+    for part in ("stop", "wait", "retry", "before_sleep"):
+        for empty in (0, "", [], False):
+            refused(lambda part=part, empty=empty: RetryPolicy(**{part: empty}), part)  # type: ignore[misc]
     refused(lambda: RetryPolicy(retry=later), "retry")  # type: ignore[arg-type]
     refused(lambda: RetryPolicy(retry=tenacity.retry_if_result(bool)), "exceptions")
 
@@ -409,7 +436,7 @@ async def test_a_queue_of_zero_takes_only_what_can_start_at_once() -> None:
 
 
 async def test_limits_of_zero_allow_nothing() -> None:
-    """No refusal, no snooze, no wait, no time at all."""
+    """No refusal, no snooze, no wait, no time. Origin: kurigram-org/kurigram PR#192."""
     throttled = Probe(does=fails(Throttled(5)))
     async with Pool([throttled], max_throttles=0, debug=True) as pool:
         with pytest.raises(ThrottleLimit):
@@ -461,6 +488,31 @@ async def test_no_grace_and_no_time_to_stop_still_close_what_can_be_closed() -> 
     assert worker.log == ["start", "stop"]
 
 
+@pytest.mark.parametrize("value", [0, "x", random, random.random, [1]])
+def test_random_choice_refuses_what_is_no_source(value: Any) -> None:
+    """Not when the first worker is to be chosen."""
+    refused(lambda: RandomChoice(value), "rng")
+
+
+async def _asked(*question: object) -> Any: ...
+
+
+def test_what_is_asked_in_the_middle_of_a_step_must_not_be_async() -> None:
+    """Nobody could await it there: strategies, costs, the user's own limiters."""
+
+    class Strategist:
+        choose = staticmethod(_asked)
+
+    refused(lambda: Pool(strategy=Strategist()), "strategy.choose")
+    refused(lambda: Tiered(Strategist()), "inner.choose")
+    refused(lambda: Pool(cost=_asked), "cost")
+    for method in ("until", "take", "refund", "left", "settle", "sync"):
+        limiter = LyingLimiter(0.0)
+        setattr(limiter, method, _asked)
+        refused(lambda limiter=limiter: Quota(tokens=limiter), f"tokens: {method}")  # type: ignore[misc]
+    refused(lambda: Quota(LyingLimiter), "requests")  # type: ignore[arg-type]
+
+
 class LyingLimiter:
     """Raises, or answers with rubbish."""
 
@@ -480,12 +532,25 @@ class LyingLimiter:
         return self.until(0, now)
 
 
-@pytest.mark.parametrize("answer", [ZeroDivisionError, nan, "x", -5])
+@pytest.mark.parametrize("answer", [ZeroDivisionError, nan, "x", -5, None, True, 10**400, 1e-300])
 async def test_a_limiter_that_raises_or_lies_does_not_stop_the_router(answer: Any) -> None:
     """It counts as having room; the service has the last word."""
     async with Pool([Probe(quota=Quota(LyingLimiter(answer)))], debug=True) as pool:
         assert [await pool.submit(n) for n in range(3)] == [0, 1, 2]
         pool.snapshot()
+        assert now() == 0
+
+
+async def test_a_limiter_that_never_has_room_stops_nobody_else() -> None:
+    """A task that could only run there waits as long as it may."""
+    closed, free = Probe("a", quota=Quota(LyingLimiter(inf))), Probe("b")
+    async with Pool([closed, free], debug=True) as pool:
+        waiting = pool.submit(0, worker="a", timeout=5)
+        assert [await pool.submit(n) for n in range(3)] == [0, 1, 2]
+        assert waiting.explain() == "a: quota too small; b: pinned to a"
+        with pytest.raises(TaskTimeout):
+            await waiting
+        assert (now(), closed.starts) == (5, [])
 
 
 @pytest.mark.parametrize("option", ["timeout", "attempt_timeout", "stop_grace"])

@@ -5,12 +5,14 @@ The rest of these cases is with what it is about: `test_bounce`, `test_routing`,
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from typing import Any
 
 import pytest
 
-from retrypool_async import Pool, RetryPolicy, TaskHandle, Throttled, Tiered
-from tests.pool.probe import Probe, fails, in_turn
+from retrypool_async import Pool, RetryPolicy, Strategy, TaskHandle, Throttled, Tiered, Weighted
+from tests.pool.probe import Probe, fails, in_turn, now
 
 AT_ONCE = RetryPolicy.fixed(0, attempts=3)
 
@@ -69,3 +71,42 @@ async def test_a_session_waits_out_a_short_limit_and_leaves_a_long_one() -> None
             [("a", 3), ("b", 3)],
             [("b", 3)],
         ]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "spread"),
+    [(None, {"b": 5, "c": 4}), (Weighted(), {"a": 2, "b": 4, "c": 3})],
+    ids=["longest idle", "weighted"],
+)
+async def test_a_session_keeps_its_worker_and_the_rest_is_spread(
+    strategy: Strategy | None, spread: dict[str, int]
+) -> None:
+    """Ten of it, and nine plain ones in between. Origin: agentgateway/agentgateway#2572.
+
+    Those go by the strategy: to who has been idle longest, or evenly to all, given the choices it
+    has made: one of them was for the session.
+    """
+    async with Pool([Probe(name) for name in "abc"], strategy=strategy, debug=True) as pool:
+        bound, plain = list[TaskHandle[Any]](), list[TaskHandle[Any]]()
+        for n in range(19):
+            tasks = plain if n % 2 else bound
+            tasks.append(pool.submit(n, affinity=None if n % 2 else "s1"))
+            await tasks[-1]
+        assert [runs(task) for task in bound] == [[("a", 0)]] * 10
+        assert Counter(name for task in plain for name, _ in runs(task)) == spread
+
+
+@pytest.mark.parametrize(("wish", "second"), [("affinity", "b"), ("worker", "a")])
+async def test_a_session_that_had_to_move_stays_where_it_went(wish: Any, second: str) -> None:
+    """After 70 s both are well; a pin stays in any case. Origin: router-for-me/CLIProxyAPI#3613."""
+    a = Probe("a", does=in_turn("bound", Throttled(60), "ok"))
+    options: Any = {wish: "a"}
+    async with Pool([a, Probe("b")], shutdown_timeout=None, debug=True) as pool:
+        await pool.submit(0, **options)
+        refused = pool.submit(1, **options)
+        await refused
+        assert runs(refused) == [("a", 0), (second, 0 if second == "b" else 60)]
+        await asyncio.sleep(70 - now())
+        later = pool.submit(2, **options)
+        await later
+        assert runs(later) == [(second, 70)]

@@ -182,7 +182,7 @@ async def test_a_map_over_a_closing_pool_ends_with_pool_closed() -> None:
 
 
 async def test_an_empty_source_gives_nothing_and_bad_arguments_are_named() -> None:
-    """The mistake shows at the first step."""
+    """At the call, before anything of the source is read."""
     async with Pool([Probe()], debug=True) as pool:
         assert [v async for v in pool.map([])] == []
         for arguments, field in (
@@ -193,7 +193,10 @@ async def test_an_empty_source_gives_nothing_and_bad_arguments_are_named() -> No
             ({"timout": 1}, "timout"),
         ):
             with pytest.raises((TypeError, ValueError), match=field):
-                [v async for v in pool.map([1], **arguments)]  # type: ignore[call-overload]
+                pool.map([1], **arguments)  # type: ignore[call-overload]
+            if field in ("window", "timout"):
+                with pytest.raises((TypeError, ValueError), match=field):
+                    pool.as_completed([1], **arguments)  # type: ignore[arg-type]
 
 
 async def test_the_options_hold_for_every_item() -> None:

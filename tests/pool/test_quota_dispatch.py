@@ -24,6 +24,7 @@ from retrypool_async import (
     Throttled,
     Window,
 )
+from retrypool_async._dispatch import Dispatch
 from retrypool_async.testing import settle
 from tests.pool.probe import Probe, fails, in_turn, now, takes
 
@@ -119,12 +120,13 @@ async def test_a_task_that_waits_holds_nothing() -> None:
     assert worker.starts == [0, 60]
 
 
-async def test_several_limits_on_one_dimension_all_hold() -> None:
+async def test_several_limits_on_one_dimension_all_hold(caplog: pytest.LogCaptureFixture) -> None:
     """One per 7 s and five per 60 s. Origin: vutran1710/PyrateLimiter#184."""
     worker = Probe(quota=Quota(requests=[Window(1, per=7), Window(5, per=60)]))
     async with Pool([worker], debug=True) as pool:
         await run_all(pool, 10)
     assert worker.starts == [0, 7, 14, 21, 28, 60, 67, 74, 81, 88]
+    assert not caplog.records
 
 
 async def test_a_task_waits_for_the_scarcest_of_its_dimensions() -> None:
@@ -249,6 +251,37 @@ async def test_a_retry_at_the_very_border_of_a_window_does_not_spin(per: float) 
         await run_all(pool, 100)
     assert limiter.looks <= 5 * 100
     assert plain.starts == pytest.approx([began + per * n for n in range(100)], abs=1e-6)
+
+
+async def test_few_looks_are_taken_at_a_line_that_waits_for_quota(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Three for each start, though the work takes no time. Origin: PyrateLimiter PR#289."""
+    looks: list[float] = []
+    plan = Dispatch._plan
+
+    def counted(self: Dispatch, at: float) -> None:
+        looks.append(at)
+        plan(self, at)
+
+    worker = Probe(quota=Quota(Window(1, per=1)))
+    async with Pool([worker], debug=True) as pool:
+        monkeypatch.setattr(Dispatch, "_plan", counted)
+        await run_all(pool, 5)
+    assert worker.starts == [0, 1, 2, 3, 4]
+    assert len(looks) <= 3 * 5
+
+
+async def test_at_the_very_border_of_a_window_a_task_starts_without_waiting() -> None:
+    """It need not be told to wait for that. Origin: vutran1710/PyrateLimiter PR#289."""
+    worker = Probe(quota=Quota(Window(1, per=1)))
+    async with Pool([worker], debug=True) as pool:
+        for second in range(5):
+            await pool.submit(second, queue_timeout=0)
+            with pytest.raises(QueueTimeout):
+                await pool.submit(second, queue_timeout=0)
+            await asyncio.sleep(1)
+    assert worker.starts == [0, 1, 2, 3, 4]
 
 
 async def test_steps_of_the_wall_clock_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -166,7 +166,7 @@ async def test_a_tier_without_quota_is_passed_over_until_it_has_some() -> None:
 @pytest.mark.parametrize("bad", [Weighted, 5, "inner", object()])
 def test_a_strategy_that_is_none_is_refused(bad: Any) -> None:
     """By whatever takes one."""
-    with pytest.raises(TypeError, match="strategy must be an object with choose"):
+    with pytest.raises(TypeError, match="inner must be an object with choose"):
         Tiered(bad)
     with pytest.raises(TypeError, match="strategy must be an object with choose"):
         Pool(strategy=bad)

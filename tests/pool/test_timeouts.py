@@ -10,6 +10,7 @@ from retrypool_async import (
     AttemptOutcome,
     AttemptTimeout,
     Bounce,
+    EndReason,
     Pool,
     QueueTimeout,
     Quota,
@@ -47,9 +48,10 @@ async def test_attempts_have_a_limit_of_their_own() -> None:
 async def test_an_attempts_clock_does_not_run_in_the_queue() -> None:
     """Two tasks of 60 s on one worker, 70 s each. Origin: Netflix/Hystrix#1718."""
     async with Pool([Probe(does=takes(60))], attempt_timeout=70, debug=True) as pool:
-        for task in [pool.submit(n) for n in range(2)]:
+        tasks = [pool.submit(n) for n in range(2)]
+        for end, task in zip((60, 120), tasks, strict=True):
             await task
-        assert now() == 120
+            assert now() == end
 
 
 async def test_an_attempts_clock_does_not_run_while_waiting_for_quota_or_backing_off() -> None:
@@ -131,6 +133,7 @@ async def test_a_retry_that_would_come_too_late_ends_the_task_now() -> None:
         assert isinstance(late.value.last_error, ValueError)
         assert late.value.__cause__ is late.value.last_error
         assert late.value.waiting_for == "backoff"
+        assert task.reason is EndReason.DEADLINE
     assert worker.starts == [0, 1, 3]
 
 

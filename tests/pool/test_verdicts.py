@@ -18,6 +18,7 @@ from retrypool_async import (
     AttemptOutcome,
     Bounce,
     Discard,
+    EndReason,
     FailureAction,
     Hooks,
     PolicyError,
@@ -95,7 +96,8 @@ async def test_throttles_have_a_bound_of_their_own(most: int, ends_at: int) -> N
             await task
         assert (now(), task.throttles, task.attempt_count) == (ends_at, most + 1, 0)
         assert isinstance(limit.value.__cause__, Throttled)
-        assert len(pool.dead) == 1
+        [dead] = pool.dead
+        assert dead.reason is EndReason.THROTTLES
 
 
 async def test_throttles_are_bounded_even_when_the_hint_is_zero() -> None:

@@ -223,6 +223,15 @@ def test_a_kind_is_resized_by_its_name() -> None:
         one.resized("key", 0)
 
 
+def test_a_worker_may_still_be_opening_when_all_is_done() -> None:
+    """It is waited for, however long it takes, and that is not in the report."""
+    outage = {"at": 40, "seconds": 2, "effect": "lose"}
+    slow = {"name": "slow", "opening": 40, "outages": [outage]}
+    report = simulate(scenario({"tasks": 50, "seconds": 50, "pattern": "even"}, {}, slow))
+    assert (report.outcomes, report.seconds) == ({"succeeded": 50}, 51)
+    assert report.kinds[1].workers[0].lost == 1
+
+
 async def test_a_simulation_needs_the_thread_for_itself() -> None:
     """It has an event loop of its own."""
     with pytest.raises(RuntimeError, match="an event loop of its own"):
@@ -341,6 +350,15 @@ def test_what_is_wrong_with_a_scenario_is_named(path: str, value: Any, message: 
     with pytest.raises(BadScenario) as caught:
         Scenario.of(changed(GOOD, path.split("."), value))
     assert message in str(caught.value)
+
+
+def test_a_cost_that_no_quota_knows_is_a_mistake() -> None:
+    """Unless there are no quotas at all, as with a pool."""
+    tasks = {"cost": {"token": 1}}
+    assert simulate(scenario(AT_ONCE, tasks=tasks)).outcomes == {"succeeded": 10}
+    quotas = {"requests": {"window": 3, "per": 60}, "tokens": {"bucket": 1000, "per": 60}}
+    with pytest.raises(BadScenario, match=r"tasks\.cost\.token: .* limit requests, tokens"):
+        scenario(AT_ONCE, {"quota": quotas}, tasks=tasks)
 
 
 def changed(fields: Any, path: list[str], value: Any) -> Any:

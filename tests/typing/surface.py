@@ -96,6 +96,9 @@ class Text(Worker[int, str]):
     def classify(self, error: Exception) -> Verdict | None:
         return Throttled(retry_after=5)
 
+    async def check(self) -> bool:
+        return True
+
 
 async def double(data: int) -> float:
     return data * 2.0
@@ -241,6 +244,7 @@ def workers() -> None:
     assert_type(FunctionWorker(double, name="a"), FunctionWorker[int, float])
     assert_type(ThreadWorker(blocking), ThreadWorker[bytes, int])
     assert_type(ResourceWorker(connect, call), ResourceWorker[Connection, str, bool])
+    assert_type(ThreadWorker(blocking).max_attempts_per_task, int | None)
     assert_type(Pool([FunctionWorker(double)]), Pool[int, float])
     Pool([FunctionWorker(double, weight=2, tier=1)], strategy=Tiered(Weighted()))
     Pool([FunctionWorker(double)], strategy=RandomChoice(Random(1)))
