@@ -18,7 +18,7 @@ from ._budget import Retries
 from ._errors import CostTooLarge, NoWorkers, RetryPoolError, Unroutable, WorkerRemoved
 from ._hedge import Latencies
 from ._holds import Holds
-from ._moves import BreakerMoved, TaskMoved, WorkerMoved, WorkersMissing
+from ._moves import BreakerMoved, TaskMoved, WorkerMoved
 from ._ready import ReadyQueue, RouteKey, wishes
 from ._record import WorkerRecord
 from ._roster import Roster
@@ -31,7 +31,7 @@ from ._waits import Waits
 
 if TYPE_CHECKING:
     from ._elastic import Elastic
-    from ._settings import NoWorkersPolicy, Settings
+    from ._settings import Settings
     from ._states import BreakerState
     from ._task import Cost
     from ._twin import Twin
@@ -249,44 +249,6 @@ class Books:
             return NobodyLeft("every worker that could take it has used up its attempts")
         return None
 
-    def _patience(self, task: Task) -> NoWorkersPolicy:
-        return "wait" if task.options.wait_for_worker else self.settings.no_workers
-
-    def _be_patient(self, task: Task, refusal: RetryPoolError, now: float) -> None:
-        """Apply the no-workers policy to a task that nobody present could take."""
-        if self.ending:
-            return  # what waits is about to be ended
-        lane = self.ready.routes[route_key(task)].lanes[task.cost]
-        if lane.refused_since is None:
-            lane.refused_since = now
-        patience = self._patience(task)
-        if isinstance(refusal, CostTooLarge) or patience == "raise" or patience == "dead":
-            self._end_unserved(task, refusal, now)
-        else:
-            if patience != "wait":
-                self.agenda.add(now + patience, Due.START_BY, task)
-            self._tell_if_missing(now)
-
-    def _is_staffed(self) -> bool:
-        """True when a worker is there, if only on its way up, or may be made."""
-        return self.elastic is not None or self.roster.headcount().staying > 0
-
-    def _tell_if_missing(self, now: float) -> None:
-        """Tasks wait. Tell if no worker is there, once until one has been."""
-        if not self._missing_told and not self._is_staffed():
-            self._missing_told = True
-            self.outbox.append((Effect.MISSING, WorkersMissing(now), None))
-
-    def _end_unserved(self, task: Task, refusal: RetryPoolError, now: float) -> None:
-        """End a task that waits and that nobody may take."""
-        reason = EndReason.NO_WORKERS
-        error: BaseException | None = refusal
-        if isinstance(refusal, CostTooLarge):
-            reason = EndReason.COST
-        elif isinstance(refusal, NobodyLeft):
-            reason, error = EndReason.NO_WORKER_LEFT, _last_error(task)
-        self._settle(task, TaskState.DEAD, reason, error, now)
-
     def _settle(
         self,
         task: Task,
@@ -393,14 +355,6 @@ def route_key(task: Task) -> RouteKey:
     """The route of a task as it stands: its wishes, and the workers it has tried."""
     tried = task.tried_mask
     return wishes(task.options, tried, task.spent_mask) if tried else wishes(task.options)
-
-
-def _last_error(task: Task) -> BaseException | None:
-    """What the last attempt raised that counted, as far as that is kept."""
-    assert task.past is not None
-    assert task.past.spending is not None
-    errors = [attempt.error for attempt in task.ended_attempts() if attempt.counted]
-    return errors[-1] if errors else task.past.spending.error
 
 
 def is_usual(key: RouteKey) -> bool:

@@ -6,7 +6,8 @@ from math import inf, nextafter
 from typing import TYPE_CHECKING
 
 from ._agenda import Due
-from ._books import Books, route_key
+from ._books import route_key
+from ._patience import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 MOST_DEPARTED = 64
 
 
-class Eligibility(Books):
+class Eligibility(Patience):
     """Knows the workers that a task may go to."""
 
     __slots__ = ()

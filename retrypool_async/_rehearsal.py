@@ -204,9 +204,10 @@ class Rehearsal(Ledger):
         task = self._target = self._tasks.get(target, target)
         if self._has_come_to_it():
             return Forecast(0.0, task.holder.ref, "nothing", 0)
+        states = {record.id: record.state for record in self.roster.workers.values()}
         self._end_what_is_under_way()
         if self._has_come_to_it():
-            state = self._original.roster.workers[task.holder.id].state.name.lower()
+            state = states[task.holder.id].name.lower()
             why = state if state in UNDER_WAY else "busy"
             return Forecast(None, None, why, self._ahead())
         if self._awaits_newcomers(task):

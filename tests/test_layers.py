@@ -61,6 +61,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"_waits"}),
     # the ledger, floor by floor, and what runs one worker
     frozenset({"_books", "_elastic", "_runner", "_options"}),
+    frozenset({"_patience"}),
     frozenset({"_eligible"}),
     frozenset({"_prospects"}),
     frozenset({"_promises"}),
@@ -95,6 +96,7 @@ STDLIB_ONLY = {
         "_books",
         "_breaker",
         "_budget",
+        "_patience",
         "_eligible",
         "_prospects",
         "_promises",

@@ -290,6 +290,8 @@ class Witness:
             chosen = next(worker for worker in self.workers if worker.name == name)
             self.demand(chosen.in_use is None and chosen.is_open, f"{name} is not free")
             return
+        if forecast.start_in is None:
+            return  # a worker that has rested may have to check its resource first
         alone = all(job.ends or job.is_held() for job in self.jobs)
         if alone and self.paused_until <= at - INSTANT and self.concurrency is None:
             for worker in self.workers:

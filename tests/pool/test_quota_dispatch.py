@@ -126,9 +126,8 @@ async def test_several_limits_on_one_dimension_all_hold(caplog: pytest.LogCaptur
     async with Pool([worker], debug=True) as pool:
         await run_all(pool, 10)
     assert worker.starts == [0, 7, 14, 21, 28, 60, 67, 74, 81, 88]
-    assert [record.message for record in caplog.records] == [
-        "task 6 waits for quota for another 32 s; this is said once"
-    ]
+    # No error: the wait from 28 to 60 is worth a warning, and that is all.
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
 async def test_a_task_waits_for_the_scarcest_of_its_dimensions() -> None:
