@@ -297,7 +297,7 @@ class Outcomes(Intake):
         past = task.begin_past()
         if past.spending is None:
             past.spending = Spending()
-        if not past.spending.spend(record.id, record.bit, limit, error):
+        if not past.spending.spend(record, limit, error):
             return plan
         task.tried_mask |= record.bit
         refusal = self._refusal(route_key(task), task.cost)

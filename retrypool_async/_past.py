@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from ._attempt import Trace
+    from ._record import WorkerRecord
     from ._twin import Hedges
 
 
@@ -143,12 +144,12 @@ class Spending:
         self.mask = 0
         self.error: BaseException | None = None
 
-    def spend(self, worker: int, bit: int, limit: int, error: BaseException | None) -> bool:
+    def spend(self, worker: WorkerRecord, limit: int, error: BaseException | None) -> bool:
         """Note an attempt that counts. True when it was the last that this worker allows."""
         self.error = error
-        made = self._attempts[worker] = self._attempts.get(worker, 0) + 1
+        made = self._attempts[worker.id] = self._attempts.get(worker.id, 0) + 1
         if made >= limit:
-            self.mask |= bit
+            self.mask |= worker.bit
         return made >= limit
 
 
