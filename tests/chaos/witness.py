@@ -292,7 +292,7 @@ class Witness:
             return
         if forecast.start_in is None:
             return  # a worker that has rested may have to check its resource first
-        alone = all(job.ends or job.is_held() for job in self.jobs)
+        alone = all(job.ends or job.held() for job in self.jobs)
         if alone and self.paused_until <= at - INSTANT and self.concurrency is None:
             for worker in self.workers:
                 might = worker.is_free(at) and {*tags} <= {*worker.tags}

@@ -732,7 +732,7 @@ class Play:
         refuses = self.ledger.settings.no_workers in ("raise", "dead") and not self.closing
         for life in self.tasks():
             task, options = life.task, life.task.options
-            if life.stage == "ready" and refuses and not self._is_parked(life):
+            if life.stage == "ready" and refuses and life.spent and not self._is_parked(life):
                 may_run = [post for post in self.posts if life.may_run_on(post)]
                 able = [post for post in may_run if not post.leaving and post.affords(task.cost)]
                 assert able, "waits for nobody"

@@ -12,6 +12,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from retrypool_async import InvariantBroken
 from retrypool_async._books import Books
+from retrypool_async._budget import Retries
 from retrypool_async._dispatch import Dispatch
 from retrypool_async._holds import Holds
 from retrypool_async._lane import Lane
@@ -204,7 +205,7 @@ def eject_everybody(plant: Plant) -> None:
 
 def lose_a_retry(plant: Plant) -> None:
     """A retry that succeeds keeps its place in the budget."""
-    plant.setattr(Outcomes, "_end_retry", lambda self, task: None)
+    plant.setattr(Retries, "end", lambda self, past: None)
 
 
 def forget_what_was_spent(plant: Plant) -> None:
