@@ -643,6 +643,10 @@ class Play:
         idle = self._free()
         if not idle <= self._idle or not life.in_line or not self._exact():
             return
+        if any(
+            other.stage == "ready" and self._has_come_up(other) for other in self.lives.values()
+        ):
+            return  # it held quota before the line could be looked at
         before = [
             other
             for other, place in self._line.items()
@@ -652,6 +656,11 @@ class Play:
         assert held.could_start is None, f"{held.could_start} was before {life}"
         taken = held.forbid(post, task.cost, now)
         assert not (taken and held.sure), f"{life} took what was held for another"
+
+    def _has_come_up(self, life: Life) -> bool:
+        """True when its turn among those of its order key has come with this step."""
+        keyed = life.stage == "ready" and life.task.options.order_key is not None
+        return keyed and life not in self._line and not self._is_parked(life)
 
     def _may_have_grown(self, life: Life, ready: list[Life]) -> bool:
         """True when it may only now have become more urgent than one that holds quota.
