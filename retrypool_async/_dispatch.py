@@ -51,9 +51,7 @@ class Dispatch(Idleness):
                     lane.refused_since = None
                 elif lane.refused_since is None or isinstance(refusal, CostTooLarge):
                     # Else those that are still here have been told, and are patient.
-                    lane.refused_since = now
-                    for task in list(lane):
-                        self._be_patient(task, refusal, now)
+                    self._refuse(lane, refusal, now)
         self._missing_told = self._missing_told and not staffed
         if self.waiting:
             self._tell_if_missing(now)

@@ -11,6 +11,7 @@ from ._moves import WorkersMissing
 from ._states import EndReason, TaskState
 
 if TYPE_CHECKING:
+    from ._lane import Lane
     from ._settings import NoWorkersPolicy
     from ._task import Task
 
@@ -29,7 +30,17 @@ class Patience(Books):
             return  # what waits is about to be ended
         lane = self.ready.routes[route_key(task)].lanes[task.cost]
         if lane.refused_since is None:
-            lane.refused_since = now
+            self._refuse(lane, refusal, now)
+        else:
+            self._refuse_one(task, refusal, now)
+
+    def _refuse(self, lane: Lane, refusal: RetryPoolError, now: float) -> None:
+        """Nobody present could take the tasks of a lane any more: each is told, once."""
+        lane.refused_since = now
+        for task in list(lane):
+            self._refuse_one(task, refusal, now)
+
+    def _refuse_one(self, task: Task, refusal: RetryPoolError, now: float) -> None:
         patience = self._patience(task)
         if isinstance(refusal, CostTooLarge) or patience == "raise" or patience == "dead":
             self._end_unserved(task, refusal, now)

@@ -189,6 +189,18 @@ def test_a_retry_is_not_ready_before_it_is_due(bench: Bench) -> None:
     assert task.state is RESERVED
 
 
+def test_all_that_wait_for_a_worker_end_when_it_is_lost_with_one_of_them() -> None:
+    """The one that lost it is the first to learn that nobody is left, and not the only one."""
+    bench = Bench(no_workers="raise")
+    worker = bench.worker(tags="a")
+    bench.worker()
+    tasks = [bench.submit(require="a") for _ in range(3)]
+    bench.begin(worker)
+    bench.fail(worker, Again(), outcome=AttemptOutcome.WORKER_LOST, worker="retire")
+    assert [task.state for task in tasks] == [TaskState.DEAD] * 3
+    assert {task.reason for task in tasks} == {EndReason.NO_WORKERS}
+
+
 def test_of_retries_that_fall_due_together_the_most_urgent_starts(bench: Bench) -> None:
     """Whichever was scheduled first."""
     worker = bench.worker()
