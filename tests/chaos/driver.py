@@ -342,12 +342,12 @@ class Life:
         paused_until = inf if until is None else now() + until
         self.witness.staff_changes()
         if chosen is None or rng.random() < 0.2:
+            self.witness.paused_until = paused_until  # before: tasks may end with the call
             self.pool.pause(until=until)
-            self.witness.paused_until = paused_until
         else:
             ref, worker = chosen
-            self.pool.pause(ref, until=until)
             worker.paused_until = paused_until
+            self.pool.pause(ref, until=until)
             if rng.random() < 0.3:
                 self.in_background(lambda: self.pool.paused(ref))
 
