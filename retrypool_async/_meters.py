@@ -250,7 +250,8 @@ class BucketMeter:
         if elapsed > 0:
             limiter._last_check = now
             if level:
-                level = limiter._level = max(level - elapsed * limiter._rate_per_sec, 0.0)
+                leaked = elapsed * limiter._rate_per_sec
+                level = limiter._level = level - leaked if leaked < level else 0.0
         return level
 
     def until(self, amount: float, now: float) -> float:
@@ -268,18 +269,14 @@ class BucketMeter:
         return short / rate
 
     def take(self, amount: float, now: float) -> None:
-        limiter = self._limiter
-        if limiter._last_check != now:
-            self.used(now)
-        level = limiter._level
-        lows = self._lows
+        level, lows = self.used(now), self._lows
         while lows and lows[-1][1] >= level:
             lows.pop()
         lows.append((now, level))
         if len(lows) > MOST_LOWS:
             _, lowest = lows.popleft()
             lows[0] = (lows[0][0], lowest)  # too low is on the safe side
-        limiter._level = level + amount
+        self._limiter._level = level + amount
 
     def refund(self, amount: float, at: float) -> None:
         limiter, lows, later = self._limiter, self._lows, deque[tuple[float, float]]()
