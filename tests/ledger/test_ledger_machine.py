@@ -55,6 +55,7 @@ class LedgerMachine(RuleBasedStateMachine):
     play: Play
     limits: ClassVar[list[Any]] = LIMITS
     alike: ClassVar[bool] = False
+    bare: ClassVar[bool] = False
     breaker: Breaker | None = None
     retry_budget: RetryBudget | None = None
 
@@ -101,7 +102,9 @@ class LedgerMachine(RuleBasedStateMachine):
     def submit(self, amount: int, cost: Cost, **options: Any) -> None:
         if self.alike:
             amount, cost, options = 3 * amount, cost_of(), {}
-        if options.get("worker") is not None:
+        if self.bare:
+            options = {name: options[name] for name in ("require", "worker", "priority")}
+        if options.get("worker") is not None and "hedge" in options:
             options["hedge"] = None
         for _ in range(amount):
             self.play.submit(cost, **options)
@@ -346,6 +349,13 @@ class QueueMachine(LedgerMachine):
     alike: ClassVar[bool] = True
 
 
+class HoldMachine(LedgerMachine):
+    """The same with tasks that only differ in cost, place and urgency: so more is held for some."""
+
+    limits: ClassVar[list[Any]] = LIMITS[5:]
+    bare: ClassVar[bool] = True
+
+
 class AttemptLimitMachine(LedgerMachine):
     """The same with workers most of which allow a task very few attempts, also without quotas.
 
@@ -422,3 +432,11 @@ class TestAttemptLimits(AttemptLimitMachine.TestCase):
     """The same with few attempts per worker."""
 
     settings = settings(LIVES, max_examples=300)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+class TestHolds(HoldMachine.TestCase):
+    """The same with more that is held."""
+
+    settings = settings(LIVES, max_examples=200)

@@ -26,6 +26,7 @@ from retrypool_async._waiters import Waiters
 from tests.ledger.test_ledger_machine import (
     AttemptLimitMachine,
     BreakerMachine,
+    HoldMachine,
     LedgerMachine,
     QueueMachine,
 )
@@ -227,10 +228,6 @@ FAULTS: list[tuple[Callable[[Plant], None], str]] = [
     (settle_twice, "settled twice"),
     (expire_early, "promised beyond a quota"),
     (leave_the_dead_in_line, "but ended|refused to begin"),
-    (hold_nothing, "took what was held for another"),
-    (hold_from_everybody, "could run|was before"),
-    (put_nothing_by, "took what was held for another"),
-    (leave_nobody_alone, "took what was held for another"),
     (let_them_overtake, "overtook one of its order key|out of order"),
     (forget_who_tried, "back to a worker it has tried"),
 ]
@@ -249,6 +246,13 @@ LIMIT_FAULTS: list[tuple[Callable[[Plant], None], str]] = [
 
 
 #: Those of one long queue.
+HOLD_FAULTS: list[tuple[Callable[[Plant], None], str]] = [
+    (hold_nothing, "took what was held for another"),
+    (hold_from_everybody, "could run|was before"),
+    (put_nothing_by, "took what was held for another"),
+    (leave_nobody_alone, "took what was held for another"),
+]
+
 QUEUE_FAULTS: list[tuple[Callable[[Plant], None], str]] = [
     (come_too_late, "could run"),
     (keep_every_place, "was before"),
@@ -264,6 +268,7 @@ QUEUE_FAULTS: list[tuple[Callable[[Plant], None], str]] = [
         for machine, faults in (
             (LedgerMachine, FAULTS),
             (BreakerMachine, BREAKER_FAULTS),
+            (HoldMachine, HOLD_FAULTS),
             (QueueMachine, QUEUE_FAULTS),
             (AttemptLimitMachine, LIMIT_FAULTS),
         )
