@@ -11,9 +11,14 @@ from tests.chaos.driver import ENDINGS, live
 from tests.chaos.workers import CODE
 
 SEEDS, CHUNK = 2000, 100
+#: All of them where there is time for it, some of them on every Python.
+CHUNKS = [
+    pytest.param(first, marks=() if first < 400 else pytest.mark.slow)
+    for first in range(0, SEEDS, CHUNK)
+]
 
 
-@pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
+@pytest.mark.parametrize("first", CHUNKS)
 def test_no_random_life_breaks_a_promise(first: int) -> None:
     """Exclusive, in quota, never early, never idle, settled once, closed clean."""
     for seed in range(first, first + CHUNK):

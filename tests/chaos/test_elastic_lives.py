@@ -15,6 +15,7 @@ from tests.chaos.elastic import ElasticLife
 SEEDS, CHUNK = 300, 50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
 def test_no_random_life_of_an_elastic_pool_breaks_a_promise(first: int) -> None:
     """All that holds for other pools; and never too many workers, too few, or some for nothing."""

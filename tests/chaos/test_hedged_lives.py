@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SEEDS, CHUNK = 300, 50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
 def test_no_random_life_with_hedges_breaks_a_promise(first: int) -> None:
     """All that holds for other pools; one outcome each, and never three attempts at once."""

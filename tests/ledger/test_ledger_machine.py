@@ -432,11 +432,3 @@ class TestAttemptLimits(AttemptLimitMachine.TestCase):
     """The same with few attempts per worker."""
 
     settings = settings(LIVES, max_examples=300)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(180)
-class TestHolds(HoldMachine.TestCase):
-    """The same with more that is held."""
-
-    settings = settings(LIVES, max_examples=200)

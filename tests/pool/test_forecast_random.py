@@ -206,6 +206,7 @@ async def compare(seed: int) -> int:
         return sum(forecast.worker is not None for forecast, _ in expected.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", SEEDS[::50])
 def test_what_is_forecast_happens(first: int) -> None:
     """When, where and behind how many tasks start that wait, or are still to be submitted."""
