@@ -98,7 +98,7 @@ class Dispatch(Idleness):
 
         Unless the worker is to look at its resource first: another may take the task meanwhile.
         """
-        if record.checks and self._has_rested(record, now):
+        if self._must_check(record, now):
             self._send_to_check(record, now)
             return
         task = lane.pop()
@@ -162,9 +162,9 @@ class Dispatch(Idleness):
         waiters.put_back(woken.values(), now)
         self._go_on_waiting(waiters, now)
 
-    def _has_rested(self, record: WorkerRecord, now: float) -> bool:
+    def _must_check(self, record: WorkerRecord, now: float) -> bool:
         """True when a free worker is to look at its resource before it is given a task."""
-        return now - record.idle_since >= self.settings.check_idle
+        return record.checks and now - record.idle_since >= self.settings.check_idle
 
     def _send_to_check(self, record: WorkerRecord, now: float) -> None:
         self.roster.unset_free(record)
@@ -255,10 +255,7 @@ class Dispatch(Idleness):
         keep_place: bool = False,
         run: tuple[Any, ...] | None = None,
     ) -> None:
-        key = route_key(task)
-        if key.tried and not self._has_untried(key, task.cost):
-            task.tried_mask = key.spent
-            key = route_key(task)
+        key = self._key_of_round(task)
         self._moved(task, QUEUED, reason, now, run)
         task.queued_at = now
         task.blocked_at = None
@@ -312,8 +309,7 @@ class Dispatch(Idleness):
         self._requeue(task, "due", now)
         if task.state is not QUEUED or not self.roster.free:
             return False
-        route = self.ready.routes[route_key(task)]
-        return self.roster.free & route.mask != 0 and not self._is_blocked(route, task)
+        return self._may_start_now(task, self.ready.routes[route_key(task)])
 
     def _give_back(self, record: WorkerRecord, now: float, reason: str) -> None:
         """Take back a task that was promised to a worker and has not started."""

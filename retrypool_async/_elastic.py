@@ -8,11 +8,12 @@ the factory has made so far.
 from __future__ import annotations
 
 from itertools import islice
-from math import inf, nextafter
+from math import inf
 from typing import TYPE_CHECKING
 
 from ._record import opening_delay
 from ._roster import excess
+from ._time import later
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -183,7 +184,7 @@ class Elastic:
             )
             if wait > 0.0:
                 # Nobody behind it may start either, but for those that take from other dimensions.
-                again_at = min(again_at, max(now + wait, nextafter(now, inf)))
+                again_at = min(again_at, later(now + wait, now))
                 gone |= lane.kind.uses & left.keys()
                 continue
             # `until` has said that one fits, so rounding must not make that none.

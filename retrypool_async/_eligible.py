@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from math import inf, nextafter
 from typing import TYPE_CHECKING
 
 from ._agenda import Due
 from ._books import route_key
 from ._patience import Patience
+from ._time import later
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -94,6 +94,14 @@ class Eligibility(Patience):
                 record.task.forget(departed)
         self.roster.vacate()
 
+    def _key_of_round(self, task: Task) -> RouteKey:
+        """The route of a task about to wait, in a new round if it has tried all there are."""
+        key = route_key(task)
+        if key.tried and not self._has_untried(key, task.cost):
+            task.tried_mask = key.spent
+            key = route_key(task)
+        return key
+
     # -- affinity --------------------------------------------------------------------------------
 
     def _bind(self, route: Route, record: WorkerRecord, now: float) -> None:
@@ -121,7 +129,7 @@ class Eligibility(Patience):
         spill_at = (now if lane is None else lane.peek().ready_at) + wait
         if spill_at > now or self.roster.free & record.bit:
             route.mask = record.bit
-            route.spill_at = max(spill_at, nextafter(now, inf))
+            route.spill_at = later(spill_at, now)
             self.agenda.add(route.spill_at, Due.SPILL, route)
 
     def _release_from_bound(self, route: Route, now: float) -> None:

@@ -60,13 +60,9 @@ class Hedging(Runs):
             self.retries.next_slot(now)
         self._next_order = twin.order = self._next_order + 1
         twin.state = QUEUED
-        key = route_key(twin)
-        if key.tried and not self._has_untried(key, twin.cost):
-            twin.tried_mask = key.spent
-            key = route_key(twin)
-        route = self._route(key, now)
+        route = self._route(self._key_of_round(twin), now)
         self.ready.push(twin, route)
-        return self.roster.free & route.mask != 0 and not self._is_blocked(route, twin)
+        return self._may_start_now(twin, route)
 
     def _may_hedge(self, now: float) -> bool:
         """True when the retry budget has room for one more, now."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from math import inf, nextafter
 from typing import TYPE_CHECKING
 
 from ._agenda import Due
 from ._promises import Promises
+from ._time import later
 from ._waiters import SLACK, Waiters
 
 if TYPE_CHECKING:
@@ -31,6 +31,10 @@ class Idleness(Promises):
         """True when a task that has just come to a route is known not to start there now."""
         return task.cost in route.blocked and route.lanes[task.cost].goes_before(task)
 
+    def _may_start_now(self, task: Task, route: Route) -> bool:
+        """True unless a task that has just come to a route is known not to start there now."""
+        return self.roster.free & route.mask != 0 and not self._is_blocked(route, task)
+
     def _idle(self, mask: int) -> Iterator[WorkerRecord]:
         """The free workers, longest idle first; a lone one directly."""
         if not mask & (mask - 1):
@@ -39,8 +43,7 @@ class Idleness(Promises):
 
     def _plan_again_at(self, when: float, now: float) -> None:
         """Somebody has quota for what waits at `when`, if nothing happens till then."""
-        # A wait too short for the clock to tell would fall due in this very tick, for ever.
-        self._plan_at = max(when, nextafter(now, inf))
+        self._plan_at = later(when, now)
         self.agenda.add(self._plan_at, Due.PLAN, None)
 
     def _known_waiters(self, now: float) -> Waiters | None:

@@ -95,7 +95,7 @@ class Intake(Hedging):
         """Place the only task there is."""
         search = Search(self.strategy)
         record = search.find(self._idle(route.mask), route.mask, task.cost, now)
-        if record is None or (record.checks and self._has_rested(record, now)):
+        if record is None or self._must_check(record, now):
             self.ready.push(task, route)
             self._plan(now)
         else:

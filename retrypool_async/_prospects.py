@@ -64,7 +64,7 @@ class Prospects(Eligibility):
             return 0.0
         return min(
             (
-                max((quota.until(task.cost, now) for quota in record.quotas), default=0.0)
+                record.until(task.cost, now)
                 for record in self._candidates(task)
                 if record.routable or record.resume_at is not None
             ),
@@ -143,10 +143,9 @@ class Prospects(Eligibility):
             wait = record.cooling_until - now
         if record.rebuild_at is not None and record.rebuild_at - now > wait:
             why, wait = "failed", record.rebuild_at - now
-        for quota in record.quotas:
-            short = quota.until(task.cost, now)
-            if short > wait:
-                why, wait = "quota", short
+        short = record.until(task.cost, now)
+        if short > wait:
+            why, wait = "quota", short
         if wait > 0.0:
             return why, wait
         if state in (BUSY, PROMISED):

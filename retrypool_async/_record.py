@@ -182,6 +182,13 @@ class WorkerRecord:
                     share = min(share, left / largest)
         return share
 
+    def until(self, cost: Cost, now: float) -> float:
+        """Seconds until all of its quotas could grant `cost`, if nobody takes from them."""
+        longest = 0.0
+        for quota in self.quotas:
+            longest = max(longest, quota.until(cost, now))
+        return longest
+
     def has_room(self, cost: Cost, now: float) -> bool:
         """True when all of its quotas could grant `cost` now."""
         for quota in self.quotas:  # noqa: SIM110 - asked before every start, and a loop is cheaper
@@ -191,11 +198,9 @@ class WorkerRecord:
 
     def try_take(self, cost: Cost, now: float) -> bool:
         """Debit all of its quotas if they have room for `cost`; else none, and return False."""
-        quotas = self.quotas
-        for quota in quotas:
-            if quota.until(cost, now) > 0.0:
-                return False
-        for quota in quotas:
+        if not self.has_room(cost, now):
+            return False
+        for quota in self.quotas:
             quota.take(cost, now)
         return True
 

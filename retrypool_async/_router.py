@@ -254,9 +254,7 @@ class Search:
             if holds and holds.bar(quotas, cost, now):
                 self._close(record, cost)
                 continue
-            wait = 0.0
-            for quota in quotas:
-                wait = max(wait, quota.until(cost, now))
+            wait = record.until(cost, now)
             if wait == 0.0:
                 if take_first:
                     return record

@@ -10,7 +10,7 @@ import inspect
 import time
 from asyncio import _get_running_loop  # pyright: ignore[reportPrivateUsage]
 from datetime import timedelta
-from math import isfinite
+from math import inf, isfinite, nextafter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -104,3 +104,8 @@ def flag(name: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False, got {type(value).__name__}")
     return value
+
+
+def later(when: float, now: float) -> float:
+    """A time that is not now any more: what is too near for the clock would fall due for ever."""
+    return max(when, nextafter(now, inf))

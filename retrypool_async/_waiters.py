@@ -36,7 +36,7 @@ class Waiters:
         self._list(record, self._serial, now)
 
     def _list(self, record: WorkerRecord, serial: int, now: float) -> None:
-        wait = max((quota.until(self.lane.cost, now) for quota in record.quotas), default=0.0)
+        wait = record.until(self.lane.cost, now)
         if wait < inf:
             heappush(self._heap, (now + wait, serial, record))
 
