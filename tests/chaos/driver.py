@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import inspect
 import random
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
 from math import inf
 from pathlib import Path
@@ -531,6 +532,13 @@ def live(seed: int, kind: type[Life] = Life, *, debug: bool = True) -> Life:
             f"seed {seed} ({life.ending}):\n{listing}\nrepeat: python -m tests.chaos.{where} {seed}"
         ) from failure
     return life
+
+
+def live_all(seeds: Iterable[int], kind: type[Life] = Life) -> None:
+    """Live these lives, and let a lost task or coroutine report itself by being collected."""
+    for seed in seeds:
+        live(seed, kind)
+    gc.collect()
 
 
 def main(arguments: list[str], kind: type[Life] = Life) -> int:

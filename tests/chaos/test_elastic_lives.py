@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 from math import inf
 from typing import Any
 
 import pytest
 
 from retrypool_async._elastic import Elastic
-from tests.chaos.driver import live
+from tests.chaos.driver import live, live_all
 from tests.chaos.elastic import ElasticLife
 
 SEEDS, CHUNK = 300, 50
@@ -19,9 +18,7 @@ SEEDS, CHUNK = 300, 50
 @pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
 def test_no_random_life_of_an_elastic_pool_breaks_a_promise(first: int) -> None:
     """All that holds for other pools; and never too many workers, too few, or some for nothing."""
-    for seed in range(first, first + CHUNK):
-        live(seed, ElasticLife)
-    gc.collect()
+    live_all(range(first, first + CHUNK), ElasticLife)
 
 
 @pytest.mark.parametrize("seed", [132, 771, 1429])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ import pytest
 from retrypool_async import AttemptOutcome
 from retrypool_async._hedging import Hedging
 from retrypool_async._twin import Twin
-from tests.chaos.driver import live
+from tests.chaos.driver import live, live_all
 from tests.chaos.hedged import HedgedLife
 
 if TYPE_CHECKING:
@@ -24,9 +23,7 @@ SEEDS, CHUNK = 300, 50
 @pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
 def test_no_random_life_with_hedges_breaks_a_promise(first: int) -> None:
     """All that holds for other pools; one outcome each, and never three attempts at once."""
-    for seed in range(first, first + CHUNK):
-        live(seed, HedgedLife)
-    gc.collect()
+    live_all(range(first, first + CHUNK), HedgedLife)
 
 
 def test_random_lives_are_full_of_hedges() -> None:

@@ -835,60 +835,50 @@ async def test_two_attempts_that_wait_in_vain_are_not_both_told() -> None:
         assert isinstance(task.attempts[1].error, DeadlockDetected)
 
 
-async def test_who_waits_for_a_hedged_task_hopes_as_long_as_one_attempt_does() -> None:
-    """The first attempt waits in vain once its hedge, which did not, has failed."""
-    told: list[float] = []
+class AwaitsItself:
+    """An attempt that awaits the outcome of its own task, some seconds after it began."""
 
-    async def waits_for_itself(data: Any) -> Any:
-        await asyncio.sleep(3)
+    task: TaskHandle[Any]
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        #: When it was told that this is in vain.
+        self.told: list[float] = []
+
+    async def __call__(self, data: Any) -> Any:
+        await asyncio.sleep(self.seconds)
         try:
-            return await handles[0]
+            return await self.task
         except DeadlockDetected:
-            told.append(now())
+            self.told.append(now())
             return "told"
 
-    handles: list[TaskHandle[Any]] = []
-    async with pool_of(waits_for_itself, later(3, OSError()), debug=False) as pool:
-        handles.append(pool.submit("x", hedge=TWO))
-        assert await handles[0].wait(60)
-        assert (handles[0].result(), told) == ("told", [5])
+
+async def test_who_waits_for_a_hedged_task_hopes_as_long_as_one_attempt_does() -> None:
+    """The first attempt waits in vain once its hedge, which did not, has failed."""
+    waits = AwaitsItself(3)
+    async with pool_of(waits, later(3, OSError()), debug=False) as pool:
+        waits.task = pool.submit("x", hedge=TWO)
+        assert await waits.task.wait(60)
+        assert (waits.task.result(), waits.told) == ("told", [5])
 
 
 async def test_a_hedge_that_goes_on_waits_as_its_task() -> None:
     """What it began to wait for, it waits for still; in vain, if that is its own task."""
-    told: list[float] = []
-
-    async def waits_for_itself(data: Any) -> Any:
-        try:
-            return await handles[0]
-        except DeadlockDetected:
-            told.append(now())
-            return "told"
-
-    handles: list[TaskHandle[Any]] = []
-    async with pool_of(later(3, OSError()), waits_for_itself, debug=False) as pool:
-        handles.append(pool.submit("x", hedge=TWO))
-        assert await handles[0].wait(60)
-        assert (handles[0].result(), told) == ("told", [3])
+    waits = AwaitsItself(0)
+    async with pool_of(later(3, OSError()), waits, debug=False) as pool:
+        waits.task = pool.submit("x", hedge=TWO)
+        assert await waits.task.wait(60)
+        assert (waits.task.result(), waits.told) == ("told", [3])
 
 
 async def test_a_hedge_that_has_gone_on_is_told_that_it_waits_in_vain() -> None:
     """Though its code still belongs to the hedge that it was."""
-    told: list[float] = []
-
-    async def waits_for_itself(data: Any) -> Any:
-        await asyncio.sleep(3)
-        try:
-            return await handles[0]
-        except DeadlockDetected:
-            told.append(now())
-            return "told"
-
-    handles: list[TaskHandle[Any]] = []
-    async with pool_of(later(3, OSError()), waits_for_itself, debug=False) as pool:
-        handles.append(pool.submit("x", hedge=TWO))
-        assert await handles[0].wait(60)
-        assert (handles[0].result(), told) == ("told", [5])
+    waits = AwaitsItself(3)
+    async with pool_of(later(3, OSError()), waits, debug=False) as pool:
+        waits.task = pool.submit("x", hedge=TWO)
+        assert await waits.task.wait(60)
+        assert (waits.task.result(), waits.told) == ("told", [5])
 
 
 # -- the budget ------------------------------------------------------------------------------------
